@@ -1,0 +1,53 @@
+# Two commands do everything on a fresh machine with Python >= 3.11 and make:
+#   make demo    a training run, watched, with its page open in your browser
+#   make test    all tests
+# Both set up .venv from pinned versions first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# One thread: the models of tests and demo are tiny, and threads would only wait for each other.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint serve bench system dashboards clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed-demo  ## train two runs under observation, then keep the page up
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(VENV)/.installed-dev system  ## every test; ARGS go to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev  ## style, types, import contracts, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+serve: $(VENV)/.installed-demo  ## the service alone; ARGS go to `penaltyscope serve`
+	@$(BIN)/penaltyscope serve $(ARGS)
+
+bench: $(VENV)/.installed-dev  ## measure on this machine and print tables
+	@$(BIN)/python benchmarks/telemetry.py $(ARGS)
+
+system:  ## Prometheus, Alertmanager and Chromium, where they can be installed
+	@tests/install_real_parts.sh
+
+dashboards: $(VENV)/.installed-dev  ## write the dashboards' JSON anew
+	@$(BIN)/python dashboards/build.py
+
+clean:  ## forget the environment
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python >= 3.11 is needed, this is %d.%d. Name another: make PYTHON=python3.12" % v[:2])'
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+# The tests' environment holds all that the demo needs.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing penaltyscope[$*] and what it needs, pinned by constraints.txt; the first time takes a few minutes ..."
+	@$(PIP) install --quiet -c constraints.txt -e '.[$*]'
+	@touch $@

@@ -1,0 +1,156 @@
+"""The whole thing from one command: service, two training runs, what the service saw of them.
+
+make demo                 stays up until Ctrl-C
+make demo ARGS=--once     ends after the table
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import torch
+from digits import Classifier, Digits, load, train_student, train_teacher
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+STEPS = 2500
+DIVERGE_AFTER = 1500
+
+console = Console()
+
+
+@contextmanager
+def service() -> Iterator[str]:
+    """A service process on a free port of this machine; yields its address."""
+    with tempfile.TemporaryDirectory(prefix="penaltyscope-demo-") as data:
+        command = [sys.executable, "-m", "penaltyscope_service", "serve"]
+        process = subprocess.Popen(
+            [*command, "--port", "0", "--data-dir", data], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line.startswith("listening on "):
+                raise SystemExit(f"the service did not start: {line or process.wait()}")
+            yield line.removeprefix("listening on ").strip()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+
+
+def train(digits: Digits, teacher: Classifier, address: str) -> list[str]:
+    """Two students, one after the other; returns the ids of their runs."""
+    stamp = time.strftime("%H%M%S")
+    runs: list[tuple[str, int | None]] = [
+        (f"digits-healthy-{stamp}", None),
+        (f"digits-diverging-{stamp}", DIVERGE_AFTER),
+    ]
+    columns = (
+        TextColumn("{task.description:<26}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        for run, diverge_after in runs:
+            train_student(
+                digits,
+                teacher,
+                run=run,
+                steps=STEPS,
+                diverge_after=diverge_after,
+                endpoint=address,
+                on_step=partial(show, progress, progress.add_task(run, total=STEPS)),
+            )
+    return [run for run, _ in runs]
+
+
+def show(progress: Progress, task: TaskID, step: int) -> None:
+    """Moves a bar to ``step``."""
+    progress.update(task, completed=step)
+
+
+def read(address: str, path: str) -> Any:  # noqa: ANN401  # JSON
+    """One document of the service's API."""
+    with urlopen(f"{address}{path}", timeout=10) as response:
+        return json.load(response)
+
+
+def report(address: str, runs: list[str]) -> None:
+    """What the service knows of the runs."""
+    table = Table(title="What the service saw", title_justify="left", show_lines=True)
+    for column in ("run", "state", "steps", "last values", "first non-finite"):
+        table.add_column(column, justify="right" if column == "steps" else "left")
+    for run in runs:
+        known = read(address, f"/api/runs/{quote(run, safe='')}")
+        terms = [term for pipeline in known["pipelines"] for term in pipeline["terms"]]
+        table.add_row(
+            run,
+            known["state"],
+            f"{known['steps']:,}",
+            "\n".join(f"{term['term']} = {_number(term['value'])}" for term in terms),
+            _finding(known["first_nonfinite"]),
+        )
+    console.print(table)
+
+
+def _number(value: float | str | None) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else f"[bold red]{value}[/]"
+
+
+def _finding(first: dict[str, Any] | None) -> str:
+    if first is None:
+        return "[green]none[/]"
+    return "\n".join(
+        f"{name}: [bold red]{first[name]}[/]" for name in ("step", "term", "stage", "kind", "rank")
+    )
+
+
+def main() -> None:
+    """Runs the demonstration."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--once", action="store_true", help="end after the table")
+    once = parser.parse_args().once
+    torch.set_num_threads(1)
+    # The demonstration's own service, whatever the environment says of others.
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        del os.environ[name]
+    with service() as address:
+        console.print(f"Service up at [bold]{address}[/]")
+        with console.status("Training the teacher ..."):
+            digits = load()
+            teacher = train_teacher(digits)
+        runs = train(digits, teacher, address)
+        report(address, runs)
+        console.print(f"Live page: [bold]{address}/#run={quote(runs[-1], safe='')}[/]")
+        console.print(f"Metrics:   [bold]{address}/metrics[/]")
+        if once:
+            return
+        console.print("Ctrl-C ends it.")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            console.print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Per-term gradients out of the backward pass that training runs anyway.
+
+Each tensor is fanned out into one alias for every term that uses it. Autograd then hands back the
+gradient of each alias separately; their norms are taken in passing, and their sum goes on to
+where the tensor came from. Nothing is evaluated twice.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LONG = 1 << 16
+"""A float32 sum of more squares than this loses digits on the CPU (1e-3 at 64 M) ..."""
+_ROW = 1 << 12
+"""... so it is made of sums of this many."""
+
+
+class GradientTap:
+    """What one backward pass told: norms of the gradients, and the scale it came with."""
+
+    __slots__ = ("norms", "scale", "settled_ns")
+
+    def __init__(self) -> None:
+        self.norms: Tensor | None = None
+        """``[A + S]``: of each alias, then of each tensor's sum; scaled by weight and ``scale``."""
+        self.scale: Tensor | None = None
+        """0-d, d(what was differentiated)/d(total): a loss scale, or 1 / accumulation steps."""
+        self.settled_ns = 0
+        """Unix time in nanoseconds at which the norms were there; 0 before."""
+
+    def set_scale(self, gradient: Tensor) -> None:
+        """The hook on ``total``."""
+        self.scale = gradient.detach()
+
+
+class _Fan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401  # autograd's context has no public type
+        tap: GradientTap,
+        counts: Sequence[int],
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        # A gradient that is None costs nothing; materialised it would be a tensor of zeros.
+        ctx.set_materialize_grads(False)
+        ctx.tap, ctx.counts = tap, counts
+        return tuple(x.view_as(x) for x, n in zip(tensors, counts, strict=True) for _ in range(n))
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        *gradients: Tensor | None,
+    ) -> tuple[Tensor | None, ...]:
+        sums: list[Tensor | None] = []
+        first = 0
+        for count in ctx.counts:
+            sums.append(_sum([g for g in gradients[first : first + count] if g is not None]))
+            first += count
+        with torch.no_grad():
+            ctx.tap.norms = _norms([*gradients, *sums])
+        ctx.tap.settled_ns = time.time_ns()
+        return (None, None, *sums)
+
+
+def fan(tap: GradientTap, tensors: Sequence[Tensor], counts: Sequence[int]) -> tuple[Tensor, ...]:
+    """Aliases of the tensors, ``counts[i]`` of the i-th, whose gradients' norms go to ``tap``."""
+    aliases: tuple[Tensor, ...] = _Fan.apply(tap, counts, *tensors)  # type: ignore[no-untyped-call]
+    return aliases
+
+
+def _sum(gradients: list[Tensor]) -> Tensor | None:
+    if len(gradients) < 2:
+        return gradients[0] if gradients else None
+    total = gradients[0] + gradients[1]
+    for gradient in gradients[2:]:
+        # In place like autograd's own accumulation, unless this pass is itself differentiated.
+        total = total + gradient if torch.is_grad_enabled() else total.add_(gradient)
+    return total
+
+
+def _norms(gradients: list[Tensor | None]) -> Tensor | None:
+    present = [g for g in gradients if g is not None]
+    if not present:
+        return None
+    zero = torch.zeros((), dtype=torch.float32, device=present[0].device)
+    return torch.stack([zero if g is None else norm(g).to(zero.device) for g in gradients])
+
+
+def norm(x: Tensor) -> Tensor:
+    """Euclidean norm of all elements as a 0-d tensor, right wherever it fits into float64."""
+    if x.device.type == "cuda":
+        return _norm(x, torch.float64)  # free: the kernel waits for memory
+    if x.device.type != "cpu":
+        return _norm(x, torch.float32)
+    result = _norm_in_parts(x, torch.promote_types(x.dtype, torch.float32))
+    # Squares overflow long before the gradient does. On the CPU a look at the number costs no
+    # synchronisation, and float64 costs something only where it is needed.
+    if not math.isfinite(result.numpy()):
+        result = _norm_in_parts(x, torch.float64)
+    return result
+
+
+def _norm_in_parts(x: Tensor, dtype: torch.dtype) -> Tensor:
+    if x.numel() <= _LONG:
+        return _norm(x, dtype)
+    flat = x.flatten()
+    whole = flat.numel() // _ROW * _ROW
+    rows = torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), dim=1, dtype=dtype)
+    return _norm(torch.cat((rows, _norm(flat[whole:], dtype).unsqueeze(0))), dtype)
+
+
+def _norm(x: Tensor, dtype: torch.dtype) -> Tensor:
+    result: Tensor = torch.linalg.vector_norm(x, dtype=dtype)
+    return result

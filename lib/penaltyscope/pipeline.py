@@ -1,0 +1,298 @@
+"""The weighted sum of terms, evaluated once, with every term's gradient norm as a by-product."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from penaltyscope import penalties
+from penaltyscope._split import Plan, evaluate, make_plan, signature
+from penaltyscope.result import PipelineResult, Statistics
+from penaltyscope.term import SINGLE_INPUT, Term, Weight, check_name, check_weight
+
+_logger = logging.getLogger("penaltyscope")
+
+_BUILT_IN: Mapping[str, Callable[..., Tensor]] = {
+    "consistency": penalties.consistency,
+    "elastic_net": penalties.elastic_net,
+    "entropy": penalties.entropy,
+    "js_divergence": penalties.js_divergence,
+    "kl_divergence": penalties.kl_divergence,
+    "l1": penalties.l1,
+    "l2": penalties.l2,
+    "orthogonality": penalties.orthogonality,
+    "output_magnitude_penalty": penalties.output_magnitude_penalty,
+}
+"""The penalties of tensors alone, which a specification can name."""
+
+
+class Observer(Protocol):
+    """Hears of every evaluation of a pipeline, on the thread that runs it.
+
+    It should be quick and should not read numbers from the device. One that raises is logged and
+    removed: observing never breaks training.
+    """
+
+    def on_start(self, pipeline: "Pipeline", step: int) -> None:
+        """The evaluation begins."""
+
+    def on_stop(self, pipeline: "Pipeline", result: PipelineResult) -> None:
+        """It ended; gradient norms follow with the backward pass."""
+
+    def on_exception(self, pipeline: "Pipeline", step: int, error: BaseException) -> None:
+        """It raised; the exception goes on to the caller."""
+
+
+class Pipeline(nn.Module):
+    """A weighted sum of penalties over one tensor or many.
+
+    ``pipeline(x)`` serves terms over a single input, ``pipeline(student=…, teacher=…)`` terms with
+    named inputs; ``base=`` adds the task loss. In training mode each call is one step unless
+    ``step=`` says otherwise; in ``eval()`` mode nothing is recorded and the step stands still.
+    Weights, enabled terms and the step are kept in ``state_dict``.
+
+    Raises:
+        ValueError: two terms share a name, or the pipeline's own name is not usable.
+    """
+
+    def __init__(self, terms: Iterable[Term] = (), *, name: str = "pipeline") -> None:
+        super().__init__()
+        check_name("name", name, frozenset())
+        self.name = name
+        self.step = 0
+        """The step of the next evaluation."""
+        self.counts_steps = True
+        """Whether a call in training mode raises ``step``; false where an optimizer does."""
+        self._terms: dict[str, Term] = {}
+        self._weights: dict[str, Weight] = {}
+        self._enabled: dict[str, bool] = {}
+        self._plans: dict[object, Plan] = {}
+        self._observers: list[Observer] = []
+        for term in terms:
+            self.add(term)
+
+    @classmethod
+    def from_spec(
+        cls, spec: Iterable[str | tuple[str, Mapping[str, object]]], *, name: str = "pipeline"
+    ) -> Self:
+        """Builds a pipeline from names of built-in penalties.
+
+        Each entry is a penalty's name or (name, settings); settings are those of ``Term`` and a
+        ``name`` of the term's own: ``["l1", ("l2", {"weight": 0.01, "options": {"clip": 1.0}})]``.
+
+        Raises:
+            ValueError: an entry names no built-in penalty, or has an unknown setting.
+        """
+        entries = [(entry, {}) if isinstance(entry, str) else entry for entry in spec]
+        return cls([_term(penalty, settings) for penalty, settings in entries], name=name)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms in order."""
+        return tuple(self._terms.values())
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of all tensors that the terms take, in order of first use."""
+        return tuple(dict.fromkeys(name for term in self.terms for name in term.inputs))
+
+    def add(self, term: Term) -> None:
+        """Appends a term; its name must be new."""
+        if term.name in self._terms:
+            raise ValueError(f"name of a term must be unique, got {term.name!r} twice.")
+        self._terms[term.name] = term
+        self._weights[term.name] = term.weight
+        self._enabled[term.name] = term.enabled
+        self._plans.clear()
+
+    def remove(self, name: str) -> None:
+        """Removes a term."""
+        self._known(name)
+        for table in (self._terms, self._weights, self._enabled):
+            del table[name]
+        self._plans.clear()
+
+    def set_weight(self, name: str, weight: Weight) -> None:
+        """Replaces a term's weight, or its schedule, from the next evaluation on."""
+        self._known(name)
+        self._weights[name] = weight if callable(weight) else check_weight(name, weight)
+
+    def set_enabled(self, name: str, enabled: bool) -> None:
+        """Switches a term on or off from the next evaluation on."""
+        self._known(name)
+        self._enabled[name] = bool(enabled)
+
+    def register_observer(self, observer: Observer) -> Callable[[], None]:
+        """Tells ``observer`` of every evaluation; returns the call that ends this."""
+        self._observers.append(observer)
+
+        def end() -> None:
+            if observer in self._observers:
+                self._observers.remove(observer)
+
+        return end
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        /,
+        *,
+        base: Tensor | None = None,
+        step: int | None = None,
+        options: Mapping[str, Mapping[str, object]] | None = None,
+        **inputs: Tensor,
+    ) -> PipelineResult:
+        """Evaluates every enabled term once.
+
+        Args:
+            x: the tensor of terms that name no inputs.
+            base: 0-d, the task loss.
+            step: the training step; later calls count on from it.
+            options: by term name, options that override the term's own in this call.
+            **inputs: the tensors that terms name, of any shape the penalties take.
+
+        Raises:
+            TypeError: an argument is not a tensor, or a penalty returned none.
+            ValueError: an input is missing or unknown, or a shape does not fit.
+        """
+        if step is not None:
+            self.step = step
+        now = self.step
+        recorded = self.training
+        if recorded:
+            self._notify("on_start", now)
+        try:
+            result = self._evaluate(x, base, options or {}, inputs)
+        except Exception as error:
+            if recorded:
+                self._notify("on_exception", now, error)
+            raise
+        if recorded:
+            self._notify("on_stop", result)
+            self.step = now + self.counts_steps
+        return result
+
+    def get_extra_state(self) -> dict[str, object]:
+        """Step, enabled terms and those weights that are numbers; part of ``state_dict``."""
+        weights = {name: w for name, w in self._weights.items() if not callable(w)}
+        return {"step": self.step, "weights": weights, "enabled": dict(self._enabled)}
+
+    def set_extra_state(self, state: dict[str, object]) -> None:
+        """Takes back what ``get_extra_state`` gave; terms that are not here now are ignored."""
+        self.step = cast("int", state["step"])
+        for name, weight in cast("dict[str, float]", state["weights"]).items():
+            if name in self._terms:
+                self.set_weight(name, weight)
+        for name, enabled in cast("dict[str, bool]", state["enabled"]).items():
+            if name in self._terms:
+                self.set_enabled(name, enabled)
+
+    def extra_repr(self) -> str:
+        """The name and the terms, for ``repr``."""
+        weights = ", ".join(f"{name}: {weight}" for name, weight in self._weights.items())
+        return f"{self.name!r}, {{{weights}}}"
+
+    def _evaluate(
+        self,
+        x: Tensor | None,
+        base: Tensor | None,
+        options: Mapping[str, Mapping[str, object]],
+        inputs: Mapping[str, Tensor],
+    ) -> PipelineResult:
+        started = time.perf_counter()
+        tensors = self._bind(x, inputs)
+        _check_base(base)
+        for name in options:
+            self._known(name)
+        weights = [_weight_at(name, w, self.step) for name, w in self._weights.items()]
+        plan = self._plan(tensors, weights)
+        like = tensors[0] if tensors else base if base is not None else torch.zeros(())
+        done = evaluate(plan, self.terms, tensors, weights=weights, options=options, like=like)
+        totals = (done.total,) if base is None else (done.total, base)
+        statistics = Statistics(
+            step=self.step,
+            # Copied: the caller may scale the loss in place.
+            totals=torch.stack([t.detach().to(done.total) for t in totals]),
+            layout=plan.layout,
+            values=done.values,
+            weights=tuple(weights),
+            contributions=done.contributions,
+            extremes=done.extremes,
+            tap=done.tap,
+            duration=time.perf_counter() - started,
+            stop_ns=time.time_ns(),
+        )
+        loss = done.total if base is None else base + done.total
+        return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)
+
+    def _bind(self, x: Tensor | None, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        given = dict(inputs) if x is None else {SINGLE_INPUT: x, **inputs}
+        names = self.inputs
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise ValueError(
+                f"inputs must hold {_listed(names)}, but {_listed(missing)} is missing."
+            )
+        unknown = [name for name in given if name not in names]
+        if unknown and self._terms:
+            raise ValueError(
+                f"inputs must be among {_listed(names)}, got {_listed(unknown)} that no term takes."
+            )
+        for name, value in given.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(value).__name__}.")
+        return [given[name] for name in names]
+
+    def _plan(self, tensors: list[Tensor], weights: list[float]) -> Plan:
+        # Everything the layout depends on; a handful of values over a whole run.
+        same = signature(tensors)
+        zero = tuple(weight == 0 for weight in weights)
+        enabled = tuple(self._enabled.values())
+        with_grad = torch.is_grad_enabled()
+        key = (same, zero, enabled, with_grad)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = make_plan(
+                self.terms, self.inputs, same, enabled=enabled, zero=zero, with_grad=with_grad
+            )
+        return plan
+
+    def _known(self, name: str) -> None:
+        if name not in self._terms:
+            raise ValueError(f"name must be one of {_listed(self._terms)}, got {name!r}.")
+
+    def _notify(self, event: str, *arguments: object) -> None:
+        for observer in tuple(self._observers):
+            try:
+                getattr(observer, event)(self, *arguments)
+            except Exception:  # whatever an observer does, training goes on
+                _logger.exception("observer %r failed and is removed", observer)
+                self._observers.remove(observer)
+
+
+def _term(penalty: str, settings: Mapping[str, object]) -> Term:
+    if penalty not in _BUILT_IN:
+        raise ValueError(f"penalty must be one of {_listed(_BUILT_IN)}, got {penalty!r}.")
+    known = {"name", "weight", "inputs", "options", "enabled", "differentiable"}
+    if unknown := settings.keys() - known:
+        raise ValueError(f"settings of {penalty!r} must be among {_listed(known)}, got {unknown}.")
+    arguments = {"name": penalty, **settings}
+    return Term(penalty=_BUILT_IN[penalty], **arguments)  # type: ignore[arg-type]
+
+
+def _weight_at(name: str, weight: Weight, step: int) -> float:
+    return check_weight(name, weight(step)) if callable(weight) else weight
+
+
+def _check_base(base: Tensor | None) -> None:
+    if base is not None and not isinstance(base, Tensor):
+        raise TypeError(f"base must be a tensor, got {type(base).__name__}.")
+    if base is not None and base.dim():
+        raise ValueError(f"base must be 0-d, got shape {tuple(base.shape)}.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names)) or "nothing"

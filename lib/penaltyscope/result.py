@@ -1,0 +1,182 @@
+"""What one evaluation of a pipeline returns, and what it leaves for telemetry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from penaltyscope._fan import GradientTap
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How terms map onto the tensors of one evaluation; equal evaluations share one."""
+
+    terms: tuple[str, ...]
+    enabled: tuple[bool, ...]
+    active: tuple[bool, ...]
+    """Whether the term counts in the total: enabled and its weight not 0."""
+    measured: tuple[bool, ...]
+    """Whether a gradient norm of the term can be had."""
+    inputs: tuple[tuple[int, ...], ...]
+    """For each term the rows of ``Statistics.extremes`` that describe its inputs."""
+    allows_negative_infinity: tuple[bool, ...]
+    """Whether -inf is an ordinary input of the term: a log-probability of zero."""
+    aliases: tuple[tuple[int, int], ...]
+    """(term, tensor) of each of the tap's first norms; the norms of the tensors' sums follow."""
+    tensors: Mapping[str, int]
+    """Name of each input that requires grad, and the number of its tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The numbers of one evaluation, on their device, without a graph. Nothing waits for them."""
+
+    step: int
+    stop_ns: int
+    """Unix time in nanoseconds."""
+    duration: float
+    """Seconds on the calling thread."""
+    layout: Layout
+    values: Tensor
+    """``[T]``, unweighted; NaN for a disabled term."""
+    weights: tuple[float, ...]
+    """As they were set or scheduled, not rounded to the values' dtype."""
+    contributions: Tensor
+    """``[T]``; 0 for a term that is not active."""
+    totals: Tensor
+    """``[1]`` the total, or ``[2]`` the total and the base loss."""
+    extremes: tuple[tuple[Tensor, Tensor] | None, ...]
+    """Smallest and largest element of each distinct input (NaN if any is), None if it is empty."""
+    tap: GradientTap | None
+    """Where the backward pass leaves norms; None when no gradient can come."""
+
+    def gradient_norms(self) -> Tensor:
+        """``[T, S]``, unweighted norm of each term's gradient by tensor; NaN if not measured."""
+        layout, tap = self.layout, self.tap
+        shape = (len(layout.terms), max(len(layout.tensors), 1))
+        norms = torch.full(shape, torch.nan, dtype=self.values.dtype, device=self.values.device)
+        if tap is None or tap.norms is None or tap.scale is None:
+            return norms
+        norms = norms.to(torch.promote_types(norms.dtype, tap.norms.dtype))
+        for term, measured in enumerate(layout.measured):
+            if measured:
+                norms[term] = 0
+        for norm, (term, tensor) in zip(tap.norms, layout.aliases, strict=False):
+            norms[term, tensor] = norm / (self.weights[term] * tap.scale).abs()
+        return norms
+
+    def total_gradient_norm(self) -> Tensor:
+        """0-d, norm of the gradient of the total over all tensors; NaN before the backward pass."""
+        tap = self.tap
+        if tap is None or tap.norms is None or tap.scale is None:
+            return torch.full_like(self.totals[0], torch.nan)
+        norm: Tensor = torch.linalg.vector_norm(tap.norms[len(self.layout.aliases) :])
+        return norm / tap.scale.abs()
+
+
+@dataclass(frozen=True, slots=True)
+class TermResult:
+    """One term at one evaluation; 0-d tensors without a graph."""
+
+    name: str
+    value: Tensor
+    weight: Tensor
+    contribution: Tensor
+    gradient_norm: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """Differentiable sums, and the parts they are made of."""
+
+    total: Tensor
+    """0-d, differentiable: the sum of contributions."""
+    base: Tensor | None
+    """0-d, the task loss as it was passed in."""
+    loss: Tensor
+    """0-d, differentiable: ``base + total``, or ``total`` without a base."""
+    statistics: Statistics
+
+    @property
+    def values(self) -> Tensor:
+        """``[T]``, unweighted; NaN for a disabled term."""
+        return self.statistics.values
+
+    @property
+    def weights(self) -> Tensor:
+        """``[T]``, the weights that were used."""
+        values = self.values
+        return torch.tensor(self.statistics.weights, dtype=values.dtype, device=values.device)
+
+    @property
+    def contributions(self) -> Tensor:
+        """``[T]``, weight times value; 0 for a disabled term or a weight of 0."""
+        return self.statistics.contributions
+
+    @property
+    def gradient_norms(self) -> Tensor:
+        """``[T]``, unweighted norm over all of a term's inputs that require grad.
+
+        NaN until the backward pass has run, and for a term that has no gradient or a weight of 0.
+        """
+        norms: Tensor = torch.linalg.vector_norm(self.statistics.gradient_norms(), dim=1)
+        return norms
+
+    @property
+    def gradient_norms_by_input(self) -> Mapping[str, Tensor]:
+        """For each input that requires grad the part of ``gradient_norms`` that is its own."""
+        norms = self.statistics.gradient_norms()
+        return {name: norms[:, i] for name, i in self.statistics.layout.tensors.items()}
+
+    @property
+    def total_gradient_norm(self) -> Tensor:
+        """0-d, norm of the weighted gradient of ``total``; NaN until the backward pass has run."""
+        return self.statistics.total_gradient_norm()
+
+    @property
+    def gradient_shares(self) -> Tensor:
+        """``[T]``, each term's part of the sum of weighted norms; terms without a norm count 0."""
+        weighted = (self.weights * self.gradient_norms).abs().nan_to_num(nan=0.0)
+        return weighted / weighted.sum().clamp_min(torch.finfo(weighted.dtype).tiny)
+
+    @property
+    def terms(self) -> Mapping[str, TermResult]:
+        """The terms by name, in the pipeline's order."""
+        columns = (self.values, self.weights, self.contributions, self.gradient_norms)
+        rows = zip(self.statistics.layout.terms, *columns, strict=True)
+        return MappingProxyType({name: TermResult(name, *row) for name, *row in rows})
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain numbers, ready for JSON. Waits for the device: the only call here that does.
+
+        The keys are those of Tinkex's ``CustomLossOutput``; a norm that was not measured is None.
+        """
+        norms = [None if norm != norm else norm for norm in self.gradient_norms.tolist()]
+        total_norm = self.total_gradient_norm.item()
+        terms = zip(
+            self.statistics.layout.terms,
+            self.values.tolist(),
+            self.statistics.weights,
+            self.contributions.tolist(),
+            norms,
+            strict=True,
+        )
+        return {
+            "loss_total": self.loss.item(),
+            "base_loss": None if self.base is None else {"value": self.base.item()},
+            "regularizers": {
+                name: {
+                    "value": value,
+                    "weight": weight,
+                    "contribution": contribution,
+                    "grad_norm": norm,
+                    "grad_norm_weighted": None if norm is None else abs(weight) * norm,
+                }
+                for name, value, weight, contribution, norm in terms
+            },
+            "regularizer_total": self.total.item(),
+            "total_grad_norm": None if total_norm != total_norm else total_norm,
+        }

@@ -1,0 +1,30 @@
+"""The wire contract between the training job and the service. Standard library and numpy only."""
+
+from penaltyscope_events.block import COLUMNS, AttributeValue, Event, RunIdentity, StepBlock
+from penaltyscope_events.encode import (
+    encode_events,
+    encode_request,
+    encode_resource,
+    encode_steps,
+)
+from penaltyscope_events.flags import FINDINGS, NONFINITE, Finding, TermFlag, complete_flags
+from penaltyscope_events.records import resource_attributes, step_events
+
+__all__ = [
+    "COLUMNS",
+    "FINDINGS",
+    "NONFINITE",
+    "AttributeValue",
+    "Event",
+    "Finding",
+    "RunIdentity",
+    "StepBlock",
+    "TermFlag",
+    "complete_flags",
+    "encode_events",
+    "encode_request",
+    "encode_resource",
+    "encode_steps",
+    "resource_attributes",
+    "step_events",
+]

@@ -1,0 +1,144 @@
+"""The bytes are held against OpenTelemetry's own messages."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from penaltyscope_events import (
+    AttributeValue,
+    Event,
+    RunIdentity,
+    StepBlock,
+    encode_events,
+    encode_request,
+    encode_steps,
+    names,
+    resource_attributes,
+    step_events,
+)
+
+IDENTITY = RunIdentity(
+    run_id="résumé-7",
+    rank=3,
+    world_size=8,
+    attempt=1,
+    service_name="trainer",
+    instance_id="abc",
+    host_name="node-1",
+    tags={"model": "tiny", "": "empty key"},
+)
+
+
+def block(steps: int, terms: int, *, seed: int = 0) -> StepBlock:
+    random = np.random.default_rng(seed)
+    special = np.array([np.nan, np.inf, -np.inf, -0.0, 5e-324, 1.7976931348623157e308])
+    value = random.normal(size=(steps, terms))
+    value[random.random(value.shape) < 0.2] = random.choice(special)
+    return StepBlock(
+        pipeline="p" * 200,  # a length of two bytes
+        incarnation="i-1",
+        terms=tuple(f"term {t}" for t in range(terms)),
+        step=random.integers(0, 2**40, steps),
+        seq=np.arange(steps) + 2**14,
+        stop_ns=np.arange(steps) * 10**6 + 1_700_000_000_000_000_000,
+        duration=random.random(steps),
+        base=random.normal(size=steps),
+        has_base=random.random(steps) < 0.5,
+        total=random.normal(size=steps),
+        total_gradient_norm=random.random(steps),
+        value=value,
+        weight=random.normal(size=(steps, terms)),
+        contribution=random.normal(size=(steps, terms)),
+        gradient_norm=random.random((steps, terms)),
+        flags=random.integers(0, 256, (steps, terms)).astype(np.int32)
+        * (random.random((steps, 1)) < 0.5),
+    )
+
+
+def plain(value: AnyValue) -> object:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return tuple(plain(item) for item in value.array_value.values)
+    return getattr(value, str(kind))
+
+
+def attributes(message: Message) -> dict[str, object]:
+    entries: list[KeyValue] = list(message.attributes)  # type: ignore[attr-defined]
+    decoded = {entry.key: plain(entry.value) for entry in entries}
+    assert len(decoded) == len(entries), "no attribute comes twice"
+    return decoded
+
+
+def same(decoded: Mapping[str, object], expected: Mapping[str, AttributeValue]) -> None:
+    # NaN equals nothing, so the comparison is of what is printed: exact for doubles.
+    assert {k: repr(v) for k, v in decoded.items()} == {k: repr(v) for k, v in expected.items()}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 64])
+@pytest.mark.parametrize("terms", [1, 8, 40])
+def test_steps_decode_to_their_records(steps: int, terms: int) -> None:
+    original = block(steps, terms)
+    traces = [(bytes([i + 1]) * 16, bytes([i + 1]) * 8) if i % 2 else None for i in range(steps)]
+    request = ExportLogsServiceRequest.FromString(
+        encode_request(IDENTITY, [encode_steps(original, traces)])
+    )
+    (resource,) = request.resource_logs
+    same(attributes(resource.resource), resource_attributes(IDENTITY))
+    (scope,) = resource.scope_logs
+    assert (scope.scope.name, scope.scope.version) == (names.SCOPE_NAME, names.SCHEMA_VERSION)
+    same(attributes(scope.scope), {names.TERM_NAMES: original.terms})
+    expected = [event for pair in step_events(original) for event in pair]
+    assert len(scope.log_records) == len(expected)
+    for i, (record, event) in enumerate(zip(scope.log_records, expected, strict=True)):
+        check(record, event)
+        trace = traces[i // 2] or (b"", b"")
+        assert (record.trace_id, record.span_id) == trace
+
+
+def check(record: LogRecord, event: Event) -> None:
+    assert record.event_name == event.name
+    assert record.time_unix_nano == record.observed_time_unix_nano == event.time_ns
+    assert record.severity_number == (17 if event.error else 9)
+    same(attributes(record), event.attributes)
+
+
+def test_no_steps_are_no_records() -> None:
+    empty = block(1, 2).take(slice(0))
+    request = ExportLogsServiceRequest.FromString(encode_request(IDENTITY, [encode_steps(empty)]))
+    assert not request.resource_logs[0].scope_logs[0].log_records
+
+
+def test_events_carry_every_type_of_attribute() -> None:
+    event = Event(
+        name=names.RUN_END,
+        time_ns=2**63,
+        error=True,
+        attributes={
+            "text": "a\ud800b",  # a lone surrogate has no UTF-8: replaced, never an error
+            "yes": True,
+            "no": False,
+            "negative": -3,
+            "large": 2**63 - 1,
+            "number": float("-inf"),
+            "texts": ("a", "b"),
+            "ints": (1, -1),
+            "nothing": (),
+        },
+    )
+    request = ExportLogsServiceRequest.FromString(
+        encode_request(RunIdentity(run_id="r"), [encode_events([event])])
+    )
+    (record,) = request.resource_logs[0].scope_logs[0].log_records
+    decoded = attributes(record)
+    assert decoded.pop("text") == "a?b"
+    assert record.time_unix_nano == 2**63
+    same(decoded, {k: v for k, v in event.attributes.items() if k != "text"})
+
+
+def test_an_identity_without_a_host_sends_no_empty_attribute() -> None:
+    assert names.HOST_NAME not in resource_attributes(RunIdentity(run_id="r"))

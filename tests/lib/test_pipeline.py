@@ -1,0 +1,394 @@
+import json
+import logging
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import penaltyscope as ps
+from penaltyscope.result import PipelineResult
+
+
+def squares(x: Tensor) -> Tensor:
+    return x.square().sum()
+
+
+def cubes(x: Tensor) -> Tensor:
+    return x.pow(3).sum()
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def two_terms() -> ps.Pipeline:
+    return ps.Pipeline(
+        [ps.Term("squares", squares, weight=0.5), ps.Term("cubes", cubes, weight=-2)]
+    )
+
+
+def test_the_total_is_the_weighted_sum_of_values(x: Tensor) -> None:
+    result = two_terms()(x, base=torch.tensor(3.0, dtype=torch.float64))
+    torch.testing.assert_close(result.values, torch.stack([squares(x), cubes(x)]))
+    torch.testing.assert_close(result.contributions, result.values * torch.tensor([0.5, -2.0]))
+    torch.testing.assert_close(result.total, 0.5 * squares(x) - 2 * cubes(x))
+    torch.testing.assert_close(result.loss, result.total + 3)
+
+
+def test_the_gradient_is_that_of_the_plain_sum(x: Tensor) -> None:
+    x.requires_grad_()
+    two_terms()(x.sin()).loss.backward()
+    (plain,) = torch.autograd.grad(0.5 * squares(x.sin()) - 2 * cubes(x.sin()), x)
+    torch.testing.assert_close(x.grad, plain)
+
+
+def test_the_second_derivative_is_that_of_the_plain_sum(x: Tensor) -> None:
+    x.requires_grad_()
+    (first,) = torch.autograd.grad(two_terms()(x).loss, x, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), x)
+    (plain_first,) = torch.autograd.grad(0.5 * squares(x) - 2 * cubes(x), x, create_graph=True)
+    (plain_second,) = torch.autograd.grad(plain_first.square().sum(), x)
+    torch.testing.assert_close(second, plain_second)
+
+
+def test_norms_come_out_of_the_backward_pass(x: Tensor) -> None:
+    x.requires_grad_()
+    result = two_terms()(x)
+    assert result.gradient_norms.isnan().all()
+    assert result.total_gradient_norm.isnan()
+    result.loss.backward()
+    expected = [torch.autograd.grad(f(x), x)[0].norm() for f in (squares, cubes)]
+    torch.testing.assert_close(result.gradient_norms, torch.stack(expected))
+    assert x.grad is not None
+    torch.testing.assert_close(result.total_gradient_norm, x.grad.norm())
+
+
+def test_norms_also_come_out_of_autograd_grad(x: Tensor) -> None:
+    x.requires_grad_()
+    result = two_terms()(x.sin())
+    torch.autograd.grad(result.loss, x)
+    assert result.gradient_norms.isfinite().all()
+
+
+@pytest.mark.parametrize("scale", [65536.0, 1 / 4, -1.0])
+def test_norms_do_not_depend_on_the_scale_of_the_loss(x: Tensor, scale: float) -> None:
+    x.requires_grad_()
+    plain, scaled = two_terms()(x), two_terms()(x)
+    plain.loss.backward()
+    (scaled.loss * scale).backward()
+    torch.testing.assert_close(scaled.gradient_norms, plain.gradient_norms)
+    torch.testing.assert_close(scaled.total_gradient_norm, plain.total_gradient_norm)
+
+
+def test_accumulated_micro_batches_each_have_their_own_norms(x: Tensor) -> None:
+    x.requires_grad_()
+    pipeline = two_terms()
+    first, second = pipeline(x), pipeline(3 * x)
+    (first.loss + second.loss).backward()
+    alone = pipeline(x)
+    alone.loss.backward()
+    torch.testing.assert_close(first.gradient_norms, alone.gradient_norms)
+    assert not torch.allclose(second.gradient_norms, first.gradient_norms)
+
+
+def multi_input() -> ps.Pipeline:
+    return ps.Pipeline(
+        [
+            ps.Term("a", lambda a, b: (a * b).sum(), inputs=("a", "b")),
+            ps.Term("b", squares, weight=2.0, inputs=("b",)),
+        ]
+    )
+
+
+def test_norms_cover_all_inputs_and_can_be_split_by_input(x: Tensor) -> None:
+    a, b = x.clone().requires_grad_(), (x + 1).requires_grad_()
+    result = multi_input()(a=a, b=b)
+    result.loss.backward()
+    by_input = result.gradient_norms_by_input
+    torch.testing.assert_close(by_input["a"], torch.stack([b.norm(), torch.zeros_like(b[0, 0])]))
+    torch.testing.assert_close(by_input["b"], torch.stack([a.norm(), 2 * b.norm()]))
+    expected = (a.norm().square() + b.norm().square()).sqrt()
+    torch.testing.assert_close(result.gradient_norms[0], expected)
+
+
+def test_one_tensor_under_two_names_is_one_tensor(x: Tensor) -> None:
+    x.requires_grad_()
+    result = multi_input()(a=x, b=x)
+    result.loss.backward()
+    # d(x * x) = 2x: the norm of the sum, not the root of the sum of squares of two halves.
+    torch.testing.assert_close(result.gradient_norms[0], 2 * x.norm())
+    assert x.grad is not None
+    torch.testing.assert_close(result.total_gradient_norm, x.grad.norm())
+
+
+def test_an_input_may_depend_on_another_input(x: Tensor) -> None:
+    x.requires_grad_()
+    hidden = x.sin()
+    result = multi_input()(a=hidden.cos(), b=hidden)
+    result.loss.backward()
+    h = x.sin()
+    (plain,) = torch.autograd.grad((h.cos() * h).sum() + 2 * squares(h), x)
+    torch.testing.assert_close(x.grad, plain)
+
+
+def test_gradients_reach_what_a_penalty_closes_over(x: Tensor) -> None:
+    layer = nn.Linear(7, 1, dtype=torch.float64)
+    pipeline = ps.Pipeline([ps.Term("critic", lambda x: layer(x).square().mean(), weight=0.1)])
+    pipeline(x).loss.backward()
+    (plain,) = torch.autograd.grad(0.1 * layer(x).square().mean(), layer.weight)
+    torch.testing.assert_close(layer.weight.grad, plain)
+
+
+def poison(x: Tensor) -> Tensor:
+    return (x * 0).log().sum()  # -inf, and its gradient is NaN
+
+
+@pytest.mark.parametrize(
+    ("term", "value_is_kept"),
+    [
+        (ps.Term("bad", poison, weight=0.0), True),
+        (ps.Term("bad", poison, enabled=False), False),
+    ],
+)
+def test_a_term_that_does_not_count_cannot_poison(
+    x: Tensor, term: ps.Term, value_is_kept: bool
+) -> None:
+    x.requires_grad_()
+    result = ps.Pipeline([ps.Term("good", squares), term])(x)
+    result.loss.backward()
+    torch.testing.assert_close(result.total, squares(x))
+    torch.testing.assert_close(x.grad, 2 * x.detach())
+    assert result.values[1].isinf() if value_is_kept else result.values[1].isnan()
+    assert result.contributions[1] == 0
+    assert result.gradient_norms[1].isnan()
+    assert result.gradient_shares.tolist() == [1, 0]
+
+
+def test_a_term_without_gradient_counts_in_the_total_only(x: Tensor) -> None:
+    x.requires_grad_()
+    terms = [ps.Term("good", squares), ps.Term("count", cubes, differentiable=False)]
+    result = ps.Pipeline(terms)(x)
+    result.loss.backward()
+    torch.testing.assert_close(result.total, squares(x) + cubes(x))
+    torch.testing.assert_close(x.grad, 2 * x.detach())
+    assert result.gradient_norms[1].isnan()
+
+
+def test_without_grad_there_are_values_and_no_norms(x: Tensor) -> None:
+    x.requires_grad_()
+    with torch.no_grad():
+        result = two_terms()(x)
+    assert not result.loss.requires_grad
+    torch.testing.assert_close(result.values[0], squares(x).detach())
+    assert result.gradient_norms.isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_norms_of_half_precision_gradients_are_accumulated_wide(dtype: torch.dtype) -> None:
+    x = torch.full((4096,), 30.0, dtype=dtype, requires_grad=True)
+    result = ps.Pipeline([ps.Term("l2", ps.l2)])(x)
+    result.loss.backward()
+    # Squares of the gradient sum to 1.5e7, far past float16.
+    torch.testing.assert_close(result.gradient_norms, torch.tensor([60.0 * 64]), rtol=1e-3, atol=0)
+
+
+def test_a_norm_whose_square_overflows_is_still_right() -> None:
+    x = torch.full((100,), 1e20, requires_grad=True)
+    result = ps.Pipeline([ps.Term("line", lambda x: (x * 3e20).sum())])(x)
+    result.loss.backward()
+    torch.testing.assert_close(result.gradient_norms[0].double().item(), 3e21, rtol=1e-6, atol=0)
+
+
+def test_a_long_float32_norm_keeps_its_digits() -> None:
+    x = torch.full((1 << 24,), 1.1, requires_grad=True)
+    result = ps.Pipeline([ps.Term("l2", ps.l2)])(x)
+    result.loss.backward()
+    torch.testing.assert_close(result.gradient_norms.item(), 2.2 * 4096, rtol=1e-5, atol=0)
+
+
+def test_a_schedule_sees_the_step_and_the_step_counts_calls(x: Tensor) -> None:
+    pipeline = ps.Pipeline([ps.Term("squares", squares, weight=lambda step: 10.0 * step)])
+    assert [pipeline(x).weights.item() for _ in range(3)] == [0, 10, 20]
+    assert pipeline(x, step=100).weights.item() == 1000
+    assert pipeline.step == 101
+
+
+def test_evaluation_mode_records_nothing_and_stands_still(x: Tensor) -> None:
+    pipeline, seen = two_terms(), Seen()
+    pipeline.register_observer(seen)
+    pipeline.eval()
+    pipeline(x)
+    assert pipeline.step == 0
+    assert seen.heard == []
+
+
+def test_weights_terms_and_enablement_can_change_between_calls(x: Tensor) -> None:
+    pipeline = two_terms()
+    pipeline.set_weight("squares", 7)
+    pipeline.set_enabled("cubes", False)
+    pipeline.add(ps.Term("l1", ps.l1))
+    torch.testing.assert_close(pipeline(x).total, 7 * squares(x) + x.abs().sum())
+    pipeline.remove("squares")
+    assert list(pipeline(x).terms) == ["cubes", "l1"]
+
+
+def test_options_can_be_overridden_in_one_call(x: Tensor) -> None:
+    x.requires_grad_()
+    pipeline = ps.Pipeline([ps.Term("l2", ps.l2, options={"scale": 2.0})])
+    result = pipeline(x, options={"l2": {"clip": 0.5}})
+    result.loss.backward()
+    torch.testing.assert_close(result.total, 2 * x.clamp(-0.5, 0.5).square().sum())
+    # The norm is that of the function that was evaluated, with the call's options.
+    torch.testing.assert_close(result.gradient_norms[0], x.grad.norm())  # type: ignore[union-attr]
+
+
+def test_the_state_survives_a_checkpoint(x: Tensor) -> None:
+    pipeline = two_terms()
+    pipeline(x, step=41)
+    pipeline.set_weight("squares", 0.1)
+    pipeline.set_enabled("cubes", False)
+    resumed = two_terms()
+    resumed.load_state_dict(pipeline.state_dict())
+    assert resumed.step == 42
+    assert resumed(x).statistics.weights == (0.1, -2)
+    assert resumed(x).values.isnan().tolist() == [False, True]
+
+
+def test_an_empty_pipeline_adds_nothing(x: Tensor) -> None:
+    result = ps.Pipeline()(x, base=torch.tensor(2.0, requires_grad=True))
+    result.loss.backward()
+    assert (result.total.item(), result.loss.item(), result.values.numel()) == (0, 2, 0)
+
+
+def test_a_pipeline_of_disabled_terms_adds_nothing(x: Tensor) -> None:
+    pipeline = ps.Pipeline([ps.Term("squares", squares, enabled=False)])
+    assert pipeline(x).total.item() == 0
+
+
+def test_a_specification_names_built_in_penalties(x: Tensor) -> None:
+    spec = ["l1", ("l2", {"weight": 0.01, "name": "ridge", "options": {"clip": 1.0}})]
+    result = ps.Pipeline.from_spec(spec)(x)  # type: ignore[arg-type]
+    assert list(result.terms) == ["l1", "ridge"]
+    torch.testing.assert_close(result.total, ps.l1(x) + 0.01 * ps.l2(x, clip=1.0))
+
+
+def test_the_dictionary_is_plain_json(x: Tensor) -> None:
+    x.requires_grad_()
+    result = two_terms()(x, base=torch.tensor(3.0, dtype=torch.float64))
+    result.loss.backward()
+    data = json.loads(json.dumps(result.to_dict()))
+    assert data["base_loss"] == {"value": 3.0}
+    assert data["regularizers"]["squares"]["contribution"] == pytest.approx(
+        0.5 * data["regularizers"]["squares"]["value"]
+    )
+    assert data["loss_total"] == pytest.approx(3.0 + data["regularizer_total"])
+    assert data["total_grad_norm"] == pytest.approx(result.total_gradient_norm.item())
+
+
+class Seen:
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def on_start(self, pipeline: ps.Pipeline, step: int) -> None:
+        self.heard.append(("start", step))
+
+    def on_stop(self, pipeline: ps.Pipeline, result: PipelineResult) -> None:
+        self.heard.append(("stop", result.statistics.step))
+
+    def on_exception(self, pipeline: ps.Pipeline, step: int, error: BaseException) -> None:
+        self.heard.append(("exception", step, str(error)))
+
+
+def test_an_observer_hears_start_stop_and_exception(x: Tensor) -> None:
+    pipeline, seen = two_terms(), Seen()
+    end = pipeline.register_observer(seen)
+    pipeline(x)
+    with pytest.raises(TypeError, match="integer"):
+        pipeline(x, options={"cubes": {"integer": 1}})
+    end()
+    pipeline(x)
+    assert seen.heard[:3] == [("start", 0), ("stop", 0), ("start", 1)]
+    assert isinstance(seen.heard[3], tuple)
+    assert seen.heard[3][:2] == ("exception", 1)
+    assert len(seen.heard) == 4
+
+
+def test_a_broken_observer_is_removed_and_training_goes_on(
+    x: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Seen):
+        def on_stop(self, pipeline: ps.Pipeline, result: PipelineResult) -> None:
+            raise RuntimeError("broken")
+
+    pipeline, good = two_terms(), Seen()
+    pipeline.register_observer(Broken())
+    pipeline.register_observer(good)
+    with caplog.at_level(logging.ERROR, "penaltyscope"):
+        pipeline(x)
+        pipeline(x)
+    assert len(caplog.records) == 1
+    assert [h for h in good.heard if h == ("stop", 0)]
+
+
+def call(**arguments: object) -> Callable[[], object]:
+    return lambda: two_terms()(**arguments)
+
+
+BAD = [
+    (lambda: ps.Term("", squares), ValueError, "name must be a non-empty string"),
+    (lambda: ps.Term("total", squares), ValueError, "reserved"),
+    (lambda: ps.Term("t" * 257, squares), ValueError, "at most 256"),
+    (lambda: ps.Term("t", 3), TypeError, "penalty of term 't' must be callable, got 3"),  # type: ignore[arg-type]
+    (lambda: ps.Term("t", squares, weight=float("nan")), ValueError, "must be finite, got nan"),
+    (lambda: ps.Term("t", squares, weight="1"), TypeError, "got str"),  # type: ignore[arg-type]
+    (lambda: ps.Term("t", squares, inputs="ab"), ValueError, "tuple of names, got 'ab'"),  # type: ignore[arg-type]
+    (lambda: ps.Term("t", squares, inputs=("base",)), ValueError, "reserved"),
+    (lambda: ps.Pipeline([ps.Term("t", squares)] * 2), ValueError, "unique, got 't' twice"),
+    (
+        lambda: two_terms().set_weight("tubes", 1),
+        ValueError,
+        "one of 'cubes', 'squares', got 'tubes'",
+    ),
+    (lambda: two_terms().set_weight("cubes", float("inf")), ValueError, "finite, got inf"),
+    (lambda: two_terms().remove("x"), ValueError, "got 'x'"),
+    (lambda: ps.Pipeline.from_spec(["l7"]), ValueError, "penalty must be one of .* got 'l7'"),
+    (lambda: ps.Pipeline.from_spec([("l1", {"wait": 1})]), ValueError, "'wait'"),
+    (call(), ValueError, "'input' is missing"),
+    (call(input=torch.ones(2), extra=torch.ones(2)), ValueError, "'extra' that no term takes"),
+    (call(input=[1.0]), TypeError, "input must be a tensor, got list"),
+    (call(input=torch.ones(2), base=1.0), TypeError, "base must be a tensor, got float"),
+    (call(input=torch.ones(2), base=torch.ones(2)), ValueError, r"0-d, got shape \(2,\)"),
+    (call(input=torch.ones(2), options={"tubes": {}}), ValueError, "got 'tubes'"),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "message"), BAD)
+def test_a_mistake_is_named(
+    make: Callable[[], object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        (torch.ones(3), ValueError, r"term 't' must return a 0-d tensor, got shape \(3,\)"),
+        (torch.tensor(1), TypeError, "floating-point tensor, got torch.int64"),
+        (1.0, TypeError, "floating-point tensor, got float"),
+    ],
+)
+def test_what_a_penalty_returns_is_checked(
+    x: Tensor, returned: object, error: type[Exception], message: str
+) -> None:
+    pipeline = ps.Pipeline([ps.Term("t", lambda _: returned)])  # type: ignore[arg-type, return-value]
+    with pytest.raises(error, match=message):
+        pipeline(x)
+
+
+def test_a_schedule_that_is_not_finite_is_named(x: Tensor) -> None:
+    pipeline = ps.Pipeline([ps.Term("t", squares, weight=lambda step: float("nan"))])
+    with pytest.raises(ValueError, match="weight of term 't' must be finite, got nan"):
+        pipeline(x)
