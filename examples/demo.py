@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -42,7 +43,7 @@ console = Console()
 def service() -> Iterator[str]:
     """A service process on a free port of this machine; yields its address."""
     with tempfile.TemporaryDirectory(prefix="penaltyscope-demo-") as data:
-        command = [sys.executable, "-m", "penaltyscope_service", "serve"]
+        command = [Path(sys.executable).with_name("penaltyscope"), "serve"]
         process = subprocess.Popen(
             [*command, "--port", "0", "--data-dir", data], stdout=subprocess.PIPE, text=True
         )

@@ -1,6 +1,7 @@
 """Penalty terms for PyTorch losses, with every term's value, gradient norm and health."""
 
 from penaltyscope import schedules
+from penaltyscope.gradients import TermGradients, gradient_norm
 from penaltyscope.penalties import (
     consistency,
     elastic_net,
@@ -22,11 +23,13 @@ __all__ = [
     "Pipeline",
     "PipelineResult",
     "Term",
+    "TermGradients",
     "TermResult",
     "Watch",
     "consistency",
     "elastic_net",
     "entropy",
+    "gradient_norm",
     "js_divergence",
     "kl_divergence",
     "l1",

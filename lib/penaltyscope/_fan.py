@@ -7,7 +7,8 @@ where the tensor came from. Nothing is evaluated twice.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,9 +23,13 @@ _ROW = 1 << 12
 class GradientTap:
     """What one backward pass told: norms of the gradients, and the scale it came with."""
 
-    __slots__ = ("norms", "scale", "settled_ns")
+    __slots__ = ("gram", "norms", "scale", "settled_ns", "terms")
 
-    def __init__(self) -> None:
+    def __init__(self, *, terms: int = 0) -> None:
+        self.terms = terms
+        """How many terms' inner products are wanted; 0 when none are."""
+        self.gram: Tensor | None = None
+        """``[T, T]``, inner products of the terms' weighted gradients, if they are wanted."""
         self.norms: Tensor | None = None
         """``[A + S]``: of each alias, then of each tensor's sum; scaled by weight and ``scale``."""
         self.scale: Tensor | None = None
@@ -42,33 +47,51 @@ class _Fan(torch.autograd.Function):
     def forward(
         ctx: Any,  # noqa: ANN401  # autograd's context has no public type
         tap: GradientTap,
-        counts: Sequence[int],
+        users: Sequence[Sequence[int]],
+        gates: Sequence[Tensor | None],
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         # A gradient that is None costs nothing; materialised it would be a tensor of zeros.
         ctx.set_materialize_grads(False)
-        ctx.tap, ctx.counts = tap, counts
-        return tuple(x.view_as(x) for x, n in zip(tensors, counts, strict=True) for _ in range(n))
+        ctx.tap, ctx.users, ctx.gates = tap, users, gates
+        return tuple(x.view_as(x) for x, own in zip(tensors, users, strict=True) for _ in own)
 
     @staticmethod
     def backward(
         ctx: Any,  # noqa: ANN401
         *gradients: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        sums: list[Tensor | None] = []
-        first = 0
-        for count in ctx.counts:
-            sums.append(_sum([g for g in gradients[first : first + count] if g is not None]))
-            first += count
+        passed = [
+            g if gate is None or g is None else torch.where(gate, g, 0.0)
+            for g, gate in zip(gradients, ctx.gates, strict=True)
+        ]
+        groups: list[dict[int, Tensor]] = []
+        rest = iter(passed)
+        for users in ctx.users:
+            own = zip(users, islice(rest, len(users)), strict=True)
+            groups.append({term: g for term, g in own if g is not None})
+        sums = [_sum([*group.values()]) for group in groups]
         with torch.no_grad():
-            ctx.tap.norms = _norms([*gradients, *sums])
+            ctx.tap.norms = _norms([*passed, *sums])
+            if ctx.tap.terms:
+                ctx.tap.gram = _gram(groups, ctx.tap.terms)
         ctx.tap.settled_ns = time.time_ns()
-        return (None, None, *sums)
+        return (None, None, None, *sums)
 
 
-def fan(tap: GradientTap, tensors: Sequence[Tensor], counts: Sequence[int]) -> tuple[Tensor, ...]:
-    """Aliases of the tensors, ``counts[i]`` of the i-th, whose gradients' norms go to ``tap``."""
-    aliases: tuple[Tensor, ...] = _Fan.apply(tap, counts, *tensors)  # type: ignore[no-untyped-call]
+def fan(
+    tap: GradientTap,
+    tensors: Sequence[Tensor],
+    users: Sequence[Sequence[int]],
+    gates: Sequence[Tensor | None],
+) -> tuple[Tensor, ...]:
+    """Aliases of the tensors, one for each of a tensor's users; norms go to ``tap``.
+
+    The gradient of an alias passes only where its gate, 0-d and boolean, is None or true.
+    """
+    aliases: tuple[Tensor, ...] = _Fan.apply(  # type: ignore[no-untyped-call]
+        tap, users, gates, *tensors
+    )
     return aliases
 
 
@@ -88,6 +111,18 @@ def _norms(gradients: list[Tensor | None]) -> Tensor | None:
         return None
     zero = torch.zeros((), dtype=torch.float32, device=present[0].device)
     return torch.stack([zero if g is None else norm(g).to(zero.device) for g in gradients])
+
+
+def _gram(groups: Sequence[Mapping[int, Tensor]], terms: int) -> Tensor | None:
+    total: Tensor | None = None
+    for group in filter(None, groups):
+        like = next(iter(group.values()))
+        like = like.to(torch.promote_types(like.dtype, torch.float32))
+        zero = torch.zeros_like(like)
+        rows = torch.stack([group.get(term, zero).to(like) for term in range(terms)]).flatten(1)
+        product = rows @ rows.T
+        total = product if total is None else total + product.to(total)
+    return total
 
 
 def norm(x: Tensor) -> Tensor:

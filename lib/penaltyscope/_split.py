@@ -13,6 +13,7 @@ from torch import Tensor
 
 from penaltyscope import penalties
 from penaltyscope._fan import GradientTap, fan
+from penaltyscope._weights import weight_tensor
 from penaltyscope.result import Layout
 from penaltyscope.term import Term
 
@@ -28,8 +29,8 @@ class Plan:
     """Positions of the inputs that are not the same tensor as an earlier one."""
     fanned: tuple[int, ...]
     """Positions of the distinct inputs that require grad and that a measured term uses."""
-    counts: tuple[int, ...]
-    """How many terms use each of the fanned inputs."""
+    users: tuple[tuple[int, ...], ...]
+    """The terms that use each of the fanned inputs."""
     in_graph: tuple[bool, ...]
     arguments: tuple[tuple[tuple[bool, int], ...], ...]
     """For each term its arguments: (True, alias) or (False, input)."""
@@ -114,7 +115,7 @@ def make_plan(
         ),
         distinct=tuple(distinct),
         fanned=tuple(fanned),
-        counts=tuple(map(len, users.values())),
+        users=tuple(map(tuple, users.values())),
         in_graph=tuple(in_graph),
         arguments=tuple(
             tuple(argument(t, name) for name in term.inputs) for t, term in enumerate(terms)
@@ -127,9 +128,10 @@ def evaluate(
     terms: Sequence[Term],
     tensors: Sequence[Tensor],
     *,
-    weights: Sequence[float],
+    weights: Sequence[float | Tensor],
     options: Mapping[str, Mapping[str, object]],
     like: Tensor,
+    conflict: bool,
 ) -> Evaluation:
     """Evaluates every enabled term once.
 
@@ -137,14 +139,16 @@ def evaluate(
         plan: from ``make_plan`` for these terms and tensors.
         terms: the pipeline's terms.
         tensors: its inputs, in the plan's order.
-        weights: the terms' weights at this step.
+        weights: the terms' weights at this step, numbers or 0-d tensors.
         options: for some terms' names, options that override the term's own in this call.
         like: a tensor whose dtype and device serve when no term is evaluated.
+        conflict: whether the backward pass takes inner products of the terms' gradients too.
     """
-    tap = GradientTap() if plan.fanned else None
+    tap = GradientTap(terms=len(terms) if conflict else 0) if plan.fanned else None
     aliases: tuple[Tensor, ...] = ()
     if tap is not None:
-        aliases = fan(tap, [tensors[i] for i in plan.fanned], plan.counts)
+        gates = [_gate(weights[term]) for term, _ in plan.layout.aliases]
+        aliases = fan(tap, [tensors[i] for i in plan.fanned], plan.users, gates)
     values: list[Tensor | None] = []
     for term, arguments, enabled, in_graph in zip(
         terms, plan.arguments, plan.layout.enabled, plan.in_graph, strict=True
@@ -163,7 +167,7 @@ def _assemble(
     plan: Plan,
     values: Sequence[Tensor | None],
     tensors: Sequence[Tensor],
-    weights: Sequence[float],
+    weights: Sequence[float | Tensor],
     tap: GradientTap | None,
     like: Tensor,
 ) -> Evaluation:
@@ -172,12 +176,15 @@ def _assemble(
     stacked = (
         torch.stack([nan if v is None else v for v in values]) if values else first.new_empty(0)
     )
-    contributions = stacked * _constant(weights, stacked.dtype, stacked.device)
+    scale = weight_tensor(weights, stacked)
+    contributions = stacked * scale
+    if any(isinstance(weight, Tensor) for weight in weights):
+        contributions = torch.where(scale == 0, 0.0, contributions)
     if plan.masked:
-        active = _constant(plan.layout.active, torch.bool, stacked.device)
+        active = torch.tensor(plan.layout.active).to(stacked.device, non_blocking=True)
         contributions = torch.where(active, contributions, 0.0)
     total = contributions.sum()
-    if tap is not None:
+    if tap is not None and total.requires_grad:
         total.register_hook(tap.set_scale)
     return Evaluation(
         values=stacked.detach(),
@@ -188,9 +195,9 @@ def _assemble(
     )
 
 
-def _constant(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
-    # A plain copy to an accelerator would make the host wait for it.
-    return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
+def _gate(weight: float | Tensor) -> Tensor | None:
+    # Only the device knows whether a tensor is 0, and then 0 * NaN must be 0.
+    return weight.detach() != 0 if isinstance(weight, Tensor) else None
 
 
 def _extremes(x: Tensor) -> tuple[Tensor, Tensor] | None:

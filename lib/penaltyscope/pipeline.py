@@ -10,8 +10,17 @@ from torch import Tensor, nn
 
 from penaltyscope import penalties
 from penaltyscope._split import Plan, evaluate, make_plan, signature
+from penaltyscope._weights import weight_tensor
+from penaltyscope.gradients import TermGradients, term_gradients
 from penaltyscope.result import PipelineResult, Statistics
-from penaltyscope.term import SINGLE_INPUT, Term, Weight, check_name, check_weight
+from penaltyscope.term import (
+    SINGLE_INPUT,
+    Term,
+    Weight,
+    check_name,
+    check_number,
+    check_weight,
+)
 
 _logger = logging.getLogger("penaltyscope")
 
@@ -58,10 +67,14 @@ class Pipeline(nn.Module):
         ValueError: two terms share a name, or the pipeline's own name is not usable.
     """
 
-    def __init__(self, terms: Iterable[Term] = (), *, name: str = "pipeline") -> None:
+    def __init__(
+        self, terms: Iterable[Term] = (), *, name: str = "pipeline", conflict: bool = False
+    ) -> None:
         super().__init__()
         check_name("name", name, frozenset())
         self.name = name
+        self.conflict = conflict
+        """Whether results have a ``gradient_conflict``; it costs one matrix product a step."""
         self.step = 0
         """The step of the next evaluation."""
         self.counts_steps = True
@@ -118,7 +131,8 @@ class Pipeline(nn.Module):
     def set_weight(self, name: str, weight: Weight) -> None:
         """Replaces a term's weight, or its schedule, from the next evaluation on."""
         self._known(name)
-        self._weights[name] = weight if callable(weight) else check_weight(name, weight)
+        check_weight(name, weight)
+        self._weights[name] = weight
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switches a term on or off from the next evaluation on."""
@@ -175,9 +189,41 @@ class Pipeline(nn.Module):
             self.step = now + self.counts_steps
         return result
 
+    def gradient_norms(
+        self,
+        x: Tensor | None = None,
+        /,
+        *,
+        options: Mapping[str, Mapping[str, object]] | None = None,
+        **inputs: Tensor,
+    ) -> TermGradients:
+        """Differentiates every term by every floating-point input, outside of training.
+
+        Takes what ``forward`` takes. Nothing is recorded and no step is counted; one backward
+        pass per term makes it several times the price of the norms that training gives away.
+        """
+        tensors = dict(zip(self.inputs, self._bind(x, inputs), strict=True))
+        leaves = {
+            id(t): t.detach().requires_grad_() for t in tensors.values() if t.is_floating_point()
+        }
+        given = {name: leaves.get(id(t), t) for name, t in tensors.items()}
+        weights = [_weight_at(name, w, self.step) for name, w in self._weights.items()]
+        values: list[Tensor | None] = []
+        with torch.enable_grad():
+            for term in self.terms:
+                if not self._enabled[term.name] or not term.differentiable:
+                    values.append(None)
+                    continue
+                chosen = {**term.options, **(options or {}).get(term.name, {})}
+                values.append(term.penalty(*(given[name] for name in term.inputs), **chosen))
+        like = next((v.detach() for v in values if v is not None), torch.zeros(()))
+        named = {name: t for name, t in given.items() if t.is_floating_point()}
+        scale = weight_tensor(weights, like).detach()
+        return term_gradients([term.name for term in self.terms], values, scale, named)
+
     def get_extra_state(self) -> dict[str, object]:
         """Step, enabled terms and those weights that are numbers; part of ``state_dict``."""
-        weights = {name: w for name, w in self._weights.items() if not callable(w)}
+        weights = {n: w for n, w in self._weights.items() if isinstance(w, int | float)}
         return {"step": self.step, "weights": weights, "enabled": dict(self._enabled)}
 
     def set_extra_state(self, state: dict[str, object]) -> None:
@@ -210,7 +256,15 @@ class Pipeline(nn.Module):
         weights = [_weight_at(name, w, self.step) for name, w in self._weights.items()]
         plan = self._plan(tensors, weights)
         like = tensors[0] if tensors else base if base is not None else torch.zeros(())
-        done = evaluate(plan, self.terms, tensors, weights=weights, options=options, like=like)
+        done = evaluate(
+            plan,
+            self.terms,
+            tensors,
+            weights=weights,
+            options=options,
+            like=like,
+            conflict=self.conflict,
+        )
         totals = (done.total,) if base is None else (done.total, base)
         statistics = Statistics(
             step=self.step,
@@ -218,7 +272,7 @@ class Pipeline(nn.Module):
             totals=torch.stack([t.detach().to(done.total) for t in totals]),
             layout=plan.layout,
             values=done.values,
-            weights=tuple(weights),
+            weights=tuple(w.detach().clone() if isinstance(w, Tensor) else w for w in weights),
             contributions=done.contributions,
             extremes=done.extremes,
             tap=done.tap,
@@ -246,10 +300,10 @@ class Pipeline(nn.Module):
                 raise TypeError(f"{name} must be a tensor, got {type(value).__name__}.")
         return [given[name] for name in names]
 
-    def _plan(self, tensors: list[Tensor], weights: list[float]) -> Plan:
+    def _plan(self, tensors: list[Tensor], weights: list[float | Tensor]) -> Plan:
         # Everything the layout depends on; a handful of values over a whole run.
         same = signature(tensors)
-        zero = tuple(weight == 0 for weight in weights)
+        zero = tuple(not isinstance(weight, Tensor) and weight == 0 for weight in weights)
         enabled = tuple(self._enabled.values())
         with_grad = torch.is_grad_enabled()
         key = (same, zero, enabled, with_grad)
@@ -283,8 +337,10 @@ def _term(penalty: str, settings: Mapping[str, object]) -> Term:
     return Term(penalty=_BUILT_IN[penalty], **arguments)  # type: ignore[arg-type]
 
 
-def _weight_at(name: str, weight: Weight, step: int) -> float:
-    return check_weight(name, weight(step)) if callable(weight) else weight
+def _weight_at(name: str, weight: Weight, step: int) -> float | Tensor:
+    if isinstance(weight, Tensor):
+        return weight
+    return check_number(name, weight(step)) if callable(weight) else weight
 
 
 def _check_base(base: Tensor | None) -> None:

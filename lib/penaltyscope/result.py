@@ -1,6 +1,7 @@
 """What one evaluation of a pipeline returns, and what it leaves for telemetry."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor
 
 from penaltyscope._fan import GradientTap
+from penaltyscope._weights import weight_tensor
+from penaltyscope.gradients import cosines, shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,8 @@ class Statistics:
     layout: Layout
     values: Tensor
     """``[T]``, unweighted; NaN for a disabled term."""
-    weights: tuple[float, ...]
-    """As they were set or scheduled, not rounded to the values' dtype."""
+    weights: tuple[float | Tensor, ...]
+    """As they were set or scheduled; numbers are not rounded to the values' dtype."""
     contributions: Tensor
     """``[T]``; 0 for a term that is not active."""
     totals: Tensor
@@ -65,6 +68,7 @@ class Statistics:
             if measured:
                 norms[term] = 0
         for norm, (term, tensor) in zip(tap.norms, layout.aliases, strict=False):
+            # Where a tensor is 0 there was no gradient: 0 / 0 is NaN, as it should be.
             norms[term, tensor] = norm / (self.weights[term] * tap.scale).abs()
         return norms
 
@@ -108,8 +112,7 @@ class PipelineResult:
     @property
     def weights(self) -> Tensor:
         """``[T]``, the weights that were used."""
-        values = self.values
-        return torch.tensor(self.statistics.weights, dtype=values.dtype, device=values.device)
+        return weight_tensor(self.statistics.weights, self.values).detach()
 
     @property
     def contributions(self) -> Tensor:
@@ -139,8 +142,19 @@ class PipelineResult:
     @property
     def gradient_shares(self) -> Tensor:
         """``[T]``, each term's part of the sum of weighted norms; terms without a norm count 0."""
-        weighted = (self.weights * self.gradient_norms).abs().nan_to_num(nan=0.0)
-        return weighted / weighted.sum().clamp_min(torch.finfo(weighted.dtype).tiny)
+        return shares(self.weights, self.gradient_norms)
+
+    @property
+    def gradient_conflict(self) -> Tensor:
+        """``[T, T]``, cosines between the terms' weighted gradients: -1 where two pull apart.
+
+        NaN until the backward pass has run, for a term without a gradient, and everywhere unless
+        the pipeline was made with ``conflict=True``.
+        """
+        tap, values = self.statistics.tap, self.values
+        if tap is None or tap.gram is None:
+            return values.new_full((len(values), len(values)), math.nan)
+        return cosines(tap.gram)
 
     @property
     def terms(self) -> Mapping[str, TermResult]:
@@ -150,20 +164,10 @@ class PipelineResult:
         return MappingProxyType({name: TermResult(name, *row) for name, *row in rows})
 
     def to_dict(self) -> dict[str, object]:
-        """Plain numbers, ready for JSON. Waits for the device: the only call here that does.
+        """Plain numbers, ready for JSON; waits for the device.
 
         The keys are those of Tinkex's ``CustomLossOutput``; a norm that was not measured is None.
         """
-        norms = [None if norm != norm else norm for norm in self.gradient_norms.tolist()]
-        total_norm = self.total_gradient_norm.item()
-        terms = zip(
-            self.statistics.layout.terms,
-            self.values.tolist(),
-            self.statistics.weights,
-            self.contributions.tolist(),
-            norms,
-            strict=True,
-        )
         return {
             "loss_total": self.loss.item(),
             "base_loss": None if self.base is None else {"value": self.base.item()},
@@ -175,8 +179,41 @@ class PipelineResult:
                     "grad_norm": norm,
                     "grad_norm_weighted": None if norm is None else abs(weight) * norm,
                 }
-                for name, value, weight, contribution, norm in terms
+                for name, value, weight, contribution, norm in self._numbers()
             },
             "regularizer_total": self.total.item(),
-            "total_grad_norm": None if total_norm != total_norm else total_norm,
+            "total_grad_norm": _measured(self.total_gradient_norm.item()),
         }
+
+    def to_metrics(self) -> dict[str, float]:
+        """A flat map of plain numbers with NxPenalties' keys; waits for the device.
+
+        ``<name>``, ``<name>_weighted`` and ``total``, with ``<name>_grad_norm`` and
+        ``total_grad_norm`` where they were measured. A disabled term has no key.
+        """
+        metrics: dict[str, float] = {}
+        for (name, value, _, contribution, norm), enabled in zip(
+            self._numbers(), self.statistics.layout.enabled, strict=True
+        ):
+            if enabled:
+                metrics |= {name: value, f"{name}_weighted": contribution}
+            if norm is not None:
+                metrics[f"{name}_grad_norm"] = norm
+        metrics["total"] = self.total.item()
+        if (norm := _measured(self.total_gradient_norm.item())) is not None:
+            metrics["total_grad_norm"] = norm
+        return metrics
+
+    def _numbers(self) -> Iterator[tuple[str, float, float, float, float | None]]:
+        return zip(
+            self.statistics.layout.terms,
+            self.values.tolist(),
+            [float(weight) for weight in self.statistics.weights],
+            self.contributions.tolist(),
+            [_measured(norm) for norm in self.gradient_norms.tolist()],
+            strict=True,
+        )
+
+
+def _measured(norm: float) -> float | None:
+    return None if math.isnan(norm) else norm

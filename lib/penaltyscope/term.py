@@ -6,8 +6,8 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from torch import Tensor
 
-Weight = float | Callable[[int], float]
-"""A number, or a schedule: a function from the step to a number."""
+Weight = float | Tensor | Callable[[int], float]
+"""A number, a 0-d tensor (gradients reach it), or a schedule: a function from step to number."""
 
 RESERVED_NAMES = frozenset({"base", "total"})
 """A term may not carry these: they name the task loss and the sum in every table of results."""
@@ -26,8 +26,8 @@ class Term:
     """A penalty with a name and a weight: one summand of a pipeline.
 
     Raises:
-        TypeError: the penalty is not callable, or the weight is neither a number nor a schedule.
-        ValueError: a name is empty, reserved or too long, or the weight is not finite.
+        TypeError: the penalty is not callable, or the weight is none of what it can be.
+        ValueError: a name is empty, reserved or too long, or the weight is not finite or not 0-d.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Term:
     """Called with the tensors named by ``inputs`` and with ``options``; returns a 0-d tensor."""
     _: KW_ONLY
     weight: Weight = 1.0
-    """Any finite number (0 evaluates the term without adding it), or a schedule."""
+    """Any finite number (0 evaluates the term without adding it), a 0-d tensor, or a schedule."""
     inputs: tuple[str, ...] = (SINGLE_INPUT,)
     """Names of the pipeline's inputs, in the order in which the penalty takes them."""
     options: Mapping[str, object] = field(default_factory=dict)
@@ -57,8 +57,7 @@ class Term:
             )
         for name in self.inputs:
             check_name(f"inputs of term {self.name!r}", name, RESERVED_INPUTS)
-        if not callable(self.weight):
-            check_weight(self.name, self.weight)
+        check_weight(self.name, self.weight)
 
 
 def check_name(argument: str, name: object, reserved: frozenset[str]) -> None:
@@ -72,11 +71,24 @@ def check_name(argument: str, name: object, reserved: frozenset[str]) -> None:
         raise ValueError(f"{argument} must not be {name!r}: that name is reserved.")
 
 
-def check_weight(name: str, weight: object) -> float:
+def check_weight(name: str, weight: object) -> None:
+    """Raises unless ``weight`` can be one; a tensor's content is not read."""
+    if isinstance(weight, Tensor):
+        if weight.dim() or not weight.is_floating_point():
+            raise ValueError(
+                f"weight of term {name!r} must be a 0-d floating-point tensor, "
+                f"got shape {tuple(weight.shape)} of {weight.dtype}."
+            )
+    elif not callable(weight):
+        check_number(name, weight)
+
+
+def check_number(name: str, weight: object) -> float:
     """Returns the weight as a float; raises unless it is a finite number."""
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise TypeError(
-            f"weight of term {name!r} must be a number or a schedule, got {type(weight).__name__}."
+            f"weight of term {name!r} must be a number, a 0-d tensor or a schedule, "
+            f"got {type(weight).__name__}."
         )
     if not math.isfinite(weight):
         raise ValueError(f"weight of term {name!r} must be finite, got {weight}.")

@@ -8,6 +8,7 @@ beside the tags are their field numbers.
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,9 +92,15 @@ def _stops(block: StepBlock) -> Iterator[bytes]:
                 constant,
                 _attribute(names.BASE, float(block.base[i])) if block.has_base[i] else b"",
                 numbers[i].tobytes(),
-                _attribute(names.TERM_FLAGS, tuple(block.flags[i].tolist())) if flagged[i] else b"",
+                _flags(tuple(block.flags[i].tolist())) if flagged[i] else b"",
             )
         )
+
+
+@lru_cache(maxsize=256)
+def _flags(flags: tuple[int, ...]) -> bytes:
+    # The same few rows come at every step: a term is disabled, or has no gradient.
+    return _attribute(names.TERM_FLAGS, flags)
 
 
 def _numbers(block: StepBlock) -> NDArray[np.uint8]:
@@ -161,7 +168,12 @@ def _attribute(key: str, value: AttributeValue) -> bytes:
 
 
 def _key_value(key: str, value: AttributeValue) -> bytes:
-    return _message(0x0A, key.encode()) + _message(0x12, _any_value(value))
+    return _key(key) + _message(0x12, _any_value(value))
+
+
+@lru_cache(maxsize=1024)
+def _key(key: str) -> bytes:
+    return _message(0x0A, key.encode())
 
 
 def _any_value(value: AttributeValue) -> bytes:
@@ -179,10 +191,15 @@ def _any_value(value: AttributeValue) -> bytes:
 
 
 def _message(tag: int, body: bytes) -> bytes:
-    return bytes((tag,)) + _varint(len(body)) + body
+    return _SHORT_VARINTS[tag] + _varint(len(body)) + body
+
+
+_SHORT_VARINTS = tuple(bytes((number,)) for number in range(0x80))
 
 
 def _varint(number: int) -> bytes:
+    if 0 <= number < 0x80:
+        return _SHORT_VARINTS[number]
     number &= 0xFFFF_FFFF_FFFF_FFFF  # negative numbers travel as two's complement in 64 bits
     out = bytearray()
     while number > 0x7F:

@@ -287,6 +287,99 @@ def test_the_dictionary_is_plain_json(x: Tensor) -> None:
     assert data["total_grad_norm"] == pytest.approx(result.total_gradient_norm.item())
 
 
+def test_the_flat_map_has_the_keys_of_the_reference(x: Tensor) -> None:
+    x.requires_grad_()
+    pipeline = two_terms()
+    pipeline.add(ps.Term("off", ps.l1, enabled=False))
+    result = pipeline(x)
+    assert result.to_metrics().keys() == {
+        *("squares", "squares_weighted", "cubes", "cubes_weighted", "total"),
+    }
+    result.loss.backward()
+    metrics = result.to_metrics()
+    assert metrics["squares_weighted"] == 0.5 * metrics["squares"]
+    assert metrics["squares_grad_norm"] == pytest.approx((2 * x).norm().item())
+    assert metrics["total_grad_norm"] == pytest.approx(x.grad.norm().item())  # type: ignore[union-attr]
+
+
+def test_a_weight_may_be_a_tensor_that_learns(x: Tensor) -> None:
+    x.requires_grad_()
+    weight = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    pipeline = ps.Pipeline([ps.Term("a", squares, weight=weight), ps.Term("b", cubes, weight=2)])
+    result = pipeline(x)
+    result.loss.backward()
+    torch.testing.assert_close(weight.grad, squares(x).detach())
+    with torch.no_grad():
+        weight += 1  # what was recorded stays
+    torch.testing.assert_close(result.weights, torch.tensor([0.5, 2.0], dtype=torch.float64))
+    torch.testing.assert_close(result.gradient_norms[0], (2 * x).norm().detach())
+
+
+def test_a_tensor_weight_of_zero_cannot_poison(x: Tensor) -> None:
+    x.requires_grad_()
+    zero = torch.zeros((), dtype=torch.float64)
+    terms = [ps.Term("good", squares), ps.Term("bad", poison, weight=zero)]
+    result = ps.Pipeline(terms)(x)
+    result.loss.backward()
+    torch.testing.assert_close(result.total, squares(x))
+    torch.testing.assert_close(x.grad, 2 * x.detach())
+    assert result.gradient_norms.isnan().tolist() == [False, True]
+
+
+def test_conflict_is_the_cosine_of_weighted_gradients(x: Tensor) -> None:
+    x.requires_grad_()
+    terms = [
+        ps.Term("a", squares, weight=3.0),
+        ps.Term("b", cubes, weight=-0.1),
+        ps.Term("off", squares, enabled=False),
+    ]
+    result = ps.Pipeline(terms, conflict=True)(x.sin())
+    assert result.gradient_conflict.isnan().all()
+    (4 * result.loss).backward()
+    a, b = (
+        torch.autograd.grad(f(y := x.sin().detach().requires_grad_()), y)[0]
+        for f in (squares, cubes)
+    )
+    cosine = torch.nn.functional.cosine_similarity(a.flatten(), -b.flatten(), dim=0)
+    torch.testing.assert_close(result.gradient_conflict[0, 1], cosine)
+    torch.testing.assert_close(result.gradient_conflict[0, 0], torch.ones_like(cosine))
+    assert result.gradient_conflict[2].isnan().all()
+
+
+def test_gradient_norms_outside_of_training_measure_every_term(x: Tensor) -> None:
+    x = x.detach()
+    pipeline = ps.Pipeline(
+        [
+            ps.Term("a", lambda a, b: (a * b).sum(), weight=2.0, inputs=("a", "b")),
+            ps.Term("zero", squares, weight=0.0, inputs=("a",)),
+            ps.Term("l2", ps.l2, weight=-1.0, inputs=("b",)),
+            ps.Term("off", squares, inputs=("b",), enabled=False),
+        ]
+    )
+    a, b = x, x + 1
+    measured = pipeline.gradient_norms(a=a, b=b, options={"l2": {"scale": 0.5}})
+    assert pipeline.step == 0
+    expected = torch.stack([(a.norm() ** 2 + b.norm() ** 2).sqrt(), 2 * a.norm(), b.norm()])
+    torch.testing.assert_close(measured.norms[:3], expected)
+    assert measured.norms[3].isnan()
+    torch.testing.assert_close(
+        measured.norms_by_input["a"][:2], torch.stack([b.norm(), 2 * a.norm()])
+    )
+    total = ((2 * b).norm() ** 2 + (2 * a - b).norm() ** 2).sqrt()
+    torch.testing.assert_close(measured.total_norm, total)
+    torch.testing.assert_close(measured.shares.sum(), torch.ones_like(total))
+    dot = -2 * (a * b).sum() / (expected[0] * b.norm() * 2)
+    torch.testing.assert_close(measured.conflict[0, 2], dot)
+
+
+def test_the_norm_of_a_single_function(x: Tensor) -> None:
+    torch.testing.assert_close(ps.gradient_norm(squares, x), 2 * x.norm())
+    torch.testing.assert_close(ps.gradient_norm(lambda x: x * 3, x), 3 * torch.ones_like(x).norm())
+    assert ps.gradient_norm(lambda x: torch.ones(()), x) == 0
+    with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.int64"):
+        ps.gradient_norm(squares, torch.arange(3))
+
+
 class Seen:
     def __init__(self) -> None:
         self.heard: list[object] = []
@@ -343,6 +436,7 @@ BAD = [
     (lambda: ps.Term("t", 3), TypeError, "penalty of term 't' must be callable, got 3"),  # type: ignore[arg-type]
     (lambda: ps.Term("t", squares, weight=float("nan")), ValueError, "must be finite, got nan"),
     (lambda: ps.Term("t", squares, weight="1"), TypeError, "got str"),  # type: ignore[arg-type]
+    (lambda: ps.Term("t", squares, weight=torch.ones(2)), ValueError, r"got shape \(2,\)"),
     (lambda: ps.Term("t", squares, inputs="ab"), ValueError, "tuple of names, got 'ab'"),  # type: ignore[arg-type]
     (lambda: ps.Term("t", squares, inputs=("base",)), ValueError, "reserved"),
     (lambda: ps.Pipeline([ps.Term("t", squares)] * 2), ValueError, "unique, got 't' twice"),

@@ -37,7 +37,8 @@ def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
     statistics = [row.statistics for row in rows]
     layout = statistics[0].layout
     value = _numbers([s.values for s in statistics])
-    norms, total_norm = _gradient_norms(layout, statistics)
+    weights = _weights(statistics)
+    norms, total_norm = _gradient_norms(layout, statistics, weights)
     # A total without a base is one number, with it two.
     totals = [s.totals.tolist() for s in statistics]
     return StepBlock(
@@ -53,14 +54,16 @@ def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
         total=np.array([t[0] for t in totals]),
         total_gradient_norm=total_norm,
         value=value,
-        weight=np.array([s.weights for s in statistics], np.float64).reshape(value.shape),
+        weight=weights,
         contribution=_numbers([s.contributions for s in statistics]),
         gradient_norm=norms,
-        flags=complete_flags(_known_flags(layout, statistics, norms), value, norms),
+        flags=complete_flags(_known_flags(layout, statistics, weights), value, norms),
     )
 
 
-def _gradient_norms(layout: Layout, statistics: Sequence[Statistics]) -> tuple[Column, Column]:
+def _gradient_norms(
+    layout: Layout, statistics: Sequence[Statistics], weights: Column
+) -> tuple[Column, Column]:
     """``[N, T]`` unweighted norms and ``[N]`` norms of the total; NaN where not measured."""
     squared = np.full((len(statistics), len(layout.terms)), np.nan)
     total = np.full(len(statistics), np.nan)
@@ -74,9 +77,8 @@ def _gradient_norms(layout: Layout, statistics: Sequence[Statistics]) -> tuple[C
     for alias, (term, _) in enumerate(layout.aliases):
         sums[:, term] += norms[:, alias] ** 2
     sums[:, ~np.array(layout.measured, bool)] = np.nan
-    weights = np.abs(np.array([statistics[i].weights for i in settled], np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):  # a scale of 0 measures nothing
-        squared[settled] = np.sqrt(sums) / (weights * scale[:, None])
+        squared[settled] = np.sqrt(sums) / (np.abs(weights[settled]) * scale[:, None])
         total[settled] = np.sqrt((norms[:, len(layout.aliases) :] ** 2).sum(axis=1)) / scale
     return squared, total
 
@@ -89,9 +91,10 @@ def _settled(statistics: Statistics) -> bool:
 
 
 def _known_flags(
-    layout: Layout, statistics: Sequence[Statistics], norms: Column
+    layout: Layout, statistics: Sequence[Statistics], weights: Column
 ) -> NDArray[np.int32]:
-    flags = np.zeros(norms.shape, np.int32)
+    flags = np.zeros(weights.shape, np.int32)
+    flags[weights == 0] |= TermFlag.NORM_NOT_MEASURED
     flags[:, ~np.array(layout.enabled, bool)] |= TermFlag.DISABLED
     flags[:, ~np.array(layout.measured, bool)] |= TermFlag.NORM_NOT_MEASURED
     flags[[not _settled(s) for s in statistics]] |= TermFlag.NORM_NOT_MEASURED
@@ -106,6 +109,12 @@ def _known_flags(
         flags[np.isnan(low).any(axis=1), term] |= TermFlag.INPUT_NAN
         flags[infinite.any(axis=1), term] |= TermFlag.INPUT_INF
     return flags
+
+
+def _weights(statistics: Sequence[Statistics]) -> Column:
+    """``[N, T]``; a weight that is a tensor is read here."""
+    rows = [[float(weight) for weight in s.weights] for s in statistics]
+    return np.array(rows, np.float64).reshape(len(statistics), -1)
 
 
 def _extremes(statistics: Sequence[Statistics]) -> tuple[Column, Column]:
