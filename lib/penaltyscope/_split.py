@@ -1,7 +1,8 @@
 """The split engine: every term evaluated once, every term's gradient seen once.
 
-It takes any callable as a penalty. A term whose weight is 0, which is disabled or which is not
-differentiable is kept out of the graph altogether: 0 times NaN is NaN, also in a gradient.
+It takes any callable as a penalty. A term whose weight is 0 is kept out of the graph altogether: 0
+times NaN is NaN, also in a gradient. A term that is not differentiable gets its tensors as they
+are, so that a gradient that it has after all flows, but is not measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,13 +79,12 @@ def make_plan(
         with_grad: whether autograd records.
     """
     active = [e and not z for e, z in zip(enabled, zero, strict=True)]
-    in_graph = [a and t.differentiable and with_grad for a, t in zip(active, terms, strict=True)]
+    in_graph = [a and with_grad for a in active]
+    tapped = [g and term.differentiable for g, term in zip(in_graph, terms, strict=True)]
     position = {name: same[i][0] for i, name in enumerate(names)}
     distinct = sorted({first for first, _ in same})
     users = {
-        i: [
-            t for t, term in enumerate(terms) if in_graph[t] and i in map(position.get, term.inputs)
-        ]
+        i: [t for t, term in enumerate(terms) if tapped[t] and i in map(position.get, term.inputs)]
         for i in distinct
         if same[i][1]
     }
@@ -94,7 +94,7 @@ def make_plan(
 
     def argument(t: int, name: str) -> tuple[bool, int]:
         i = position[name]
-        if in_graph[t] and i in users:
+        if tapped[t] and i in users:
             return True, aliases.index((t, fanned.index(i)))
         return False, i
 

@@ -166,11 +166,12 @@ class Pipeline(nn.Module):
             base: 0-d, the task loss.
             step: the training step; later calls count on from it.
             options: by term name, options that override the term's own in this call.
-            **inputs: the tensors that terms name, of any shape the penalties take.
+            **inputs: the tensors that terms name, of any shape the penalties take; others are
+                ignored.
 
         Raises:
             TypeError: an argument is not a tensor, or a penalty returned none.
-            ValueError: an input is missing or unknown, or a shape does not fit.
+            ValueError: an input is missing, or a shape does not fit.
         """
         if step is not None:
             self.step = step
@@ -290,14 +291,10 @@ class Pipeline(nn.Module):
             raise ValueError(
                 f"inputs must hold {_listed(names)}, but {_listed(missing)} is missing."
             )
-        unknown = [name for name in given if name not in names]
-        if unknown and self._terms:
-            raise ValueError(
-                f"inputs must be among {_listed(names)}, got {_listed(unknown)} that no term takes."
-            )
-        for name, value in given.items():
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{name} must be a tensor, got {type(value).__name__}.")
+        # One more than is needed is no mistake: its term may have been removed.
+        for name in names:
+            if not isinstance(given[name], Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(given[name]).__name__}.")
         return [given[name] for name in names]
 
     def _plan(self, tensors: list[Tensor], weights: list[float | Tensor]) -> Plan:

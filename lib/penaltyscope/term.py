@@ -43,7 +43,7 @@ class Term:
     """Keyword arguments of the penalty."""
     enabled: bool = True
     differentiable: bool = True
-    """Whether gradients flow from this term; without, it counts in the total but has no norm."""
+    """Whether the term is part of the gradient norms; a count or an argmax is not."""
 
     def __post_init__(self) -> None:
         check_name("name", self.name, RESERVED_NAMES)

@@ -102,7 +102,7 @@ def _aligned_share(epsilon: Tensor, x: Tensor) -> Tensor:
             f"epsilon must have a leading part of the shape {tuple(x.shape)}, "
             f"got {tuple(epsilon.shape)}."
         )
-    return epsilon.reshape(epsilon.shape + (1,) * (x.dim() - epsilon.dim()))
+    return epsilon.to(x.dtype).reshape(epsilon.shape + (1,) * (x.dim() - epsilon.dim()))
 
 
 def _input_gradient(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

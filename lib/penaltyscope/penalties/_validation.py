@@ -38,4 +38,5 @@ def finiteness(x: Tensor) -> Tensor:
     # One pass over the tensor: a NaN anywhere becomes both extremes, an infinity one of them.
     low, high = x.detach().aminmax()
     nan = low.isnan()
-    return nan.to(torch.uint8) + (~nan & (low.isinf() | high.isinf())) * 2
+    infinite = ~nan & (low.isinf() | high.isinf())
+    return nan.to(torch.uint8) + infinite.to(torch.uint8) * 2
