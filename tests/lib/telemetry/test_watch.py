@@ -12,11 +12,11 @@ import torch
 from opentelemetry import trace
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
-from tests.lib.telemetry.receiver import Answer, receiver
 from torch import Tensor
 
 import penaltyscope as ps
 from penaltyscope_events import TermFlag, names
+from tests.lib.telemetry.receiver import Answer, receiver
 
 NAN = float("nan")
 
