@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, Self, cast
+from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,15 @@ class Observer(Protocol):
 
     def on_exception(self, pipeline: "Pipeline", step: int, error: BaseException) -> None:
         """It raised; the exception goes on to the caller."""
+
+
+@runtime_checkable
+class _Stateful(Protocol):
+    """A weight that remembers, such as an adaptive controller."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
 
 
 class Pipeline(nn.Module):
@@ -223,19 +232,34 @@ class Pipeline(nn.Module):
         return term_gradients([term.name for term in self.terms], values, scale, named)
 
     def get_extra_state(self) -> dict[str, object]:
-        """Step, enabled terms and those weights that are numbers; part of ``state_dict``."""
-        weights = {n: w for n, w in self._weights.items() if isinstance(w, int | float)}
-        return {"step": self.step, "weights": weights, "enabled": dict(self._enabled)}
+        """Step, enabled terms, weights that are numbers, and the state of schedules that have one.
 
-    def set_extra_state(self, state: dict[str, object]) -> None:
+        Part of ``state_dict``. Other schedules follow the step; a tensor is its owner's to keep.
+        """
+        weights = {n: w for n, w in self._weights.items() if isinstance(w, int | float)}
+        schedules = {
+            name: cast("_Stateful", weight).state_dict()
+            for name, weight in self._weights.items()
+            if isinstance(weight, _Stateful)
+        }
+        return {
+            "step": self.step,
+            "weights": weights,
+            "schedules": schedules,
+            "enabled": dict(self._enabled),
+        }
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Takes back what ``get_extra_state`` gave; terms that are not here now are ignored."""
-        self.step = cast("int", state["step"])
-        for name, weight in cast("dict[str, float]", state["weights"]).items():
-            if name in self._terms:
-                self.set_weight(name, weight)
-        for name, enabled in cast("dict[str, bool]", state["enabled"]).items():
-            if name in self._terms:
-                self.set_enabled(name, enabled)
+        self.step = state["step"]
+        for name in self._terms:
+            if name in state["weights"]:
+                self.set_weight(name, state["weights"][name])
+            if name in state["enabled"]:
+                self.set_enabled(name, state["enabled"][name])
+        for name, weight in self._weights.items():
+            if name in state["schedules"] and isinstance(weight, _Stateful):
+                weight.load_state_dict(state["schedules"][name])
 
     def extra_repr(self) -> str:
         """The name and the terms, for ``repr``."""

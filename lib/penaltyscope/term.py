@@ -38,7 +38,7 @@ class Term:
     weight: Weight = 1.0
     """Any finite number (0 evaluates the term without adding it), a 0-d tensor, or a schedule."""
     inputs: tuple[str, ...] = (SINGLE_INPUT,)
-    """Names of the pipeline's inputs, in the order in which the penalty takes them."""
+    """Names of the pipeline's inputs, in the order in which the penalty takes them; or none."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Keyword arguments of the penalty."""
     enabled: bool = True
@@ -51,7 +51,7 @@ class Term:
             raise TypeError(
                 f"penalty of term {self.name!r} must be callable, got {self.penalty!r}."
             )
-        if isinstance(self.inputs, str) or not self.inputs:
+        if isinstance(self.inputs, str):
             raise ValueError(
                 f"inputs of term {self.name!r} must be a tuple of names, got {self.inputs!r}."
             )

@@ -260,6 +260,27 @@ def test_the_state_survives_a_checkpoint(x: Tensor) -> None:
     assert resumed(x).values.isnan().tolist() == [False, True]
 
 
+def test_an_adaptive_weight_goes_on_after_a_checkpoint(x: Tensor) -> None:
+    def made() -> tuple[ps.Pipeline, ps.schedules.AdaptiveKL]:
+        controller = ps.schedules.AdaptiveKL(0.1, target=1.0)
+        return ps.Pipeline([ps.Term("kl", squares, weight=controller)]), controller
+
+    pipeline, controller = made()
+    controller.update(100.0)
+    assert pipeline(x).statistics.weights == (controller.weight,)
+    resumed, _ = made()
+    resumed.load_state_dict(pipeline.state_dict())
+    assert resumed(x).statistics.weights == (controller.weight,)
+
+
+def test_a_term_may_take_no_input_at_all(x: Tensor) -> None:
+    layer = nn.Linear(3, 2)
+    decay = ps.Term("decay", ps.over_parameters(ps.l2, layer), inputs=())
+    result = ps.Pipeline([decay, ps.Term("l1", ps.l1)])(x)
+    result.loss.backward()
+    torch.testing.assert_close(layer.weight.grad, 2 * layer.weight.detach())
+
+
 def test_an_empty_pipeline_adds_nothing(x: Tensor) -> None:
     result = ps.Pipeline()(x, base=torch.tensor(2.0, requires_grad=True))
     result.loss.backward()
