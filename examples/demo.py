@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,7 +20,6 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 import torch
-from digits import Classifier, Digits, load, train_student, train_teacher
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -32,6 +30,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+
+from digits import Classifier, Digits, load, train_student, train_teacher
 
 STEPS = 2500
 DIVERGE_AFTER = 1500
@@ -60,13 +60,9 @@ def service() -> Iterator[str]:
 
 def train(digits: Digits, teacher: Classifier, address: str) -> list[str]:
     """Two students, one after the other; returns the ids of their runs."""
-    stamp = time.strftime("%H%M%S")
-    runs: list[tuple[str, int | None]] = [
-        (f"digits-healthy-{stamp}", None),
-        (f"digits-diverging-{stamp}", DIVERGE_AFTER),
-    ]
+    runs: list[tuple[str, int | None]] = [("healthy", None), ("diverging", DIVERGE_AFTER)]
     columns = (
-        TextColumn("{task.description:<26}"),
+        TextColumn("{task.description:<10}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -100,7 +96,7 @@ def report(address: str, runs: list[str]) -> None:
     """What the service knows of the runs."""
     table = Table(title="What the service saw", title_justify="left", show_lines=True)
     for column in ("run", "state", "steps", "last values", "first non-finite"):
-        table.add_column(column, justify="right" if column == "steps" else "left")
+        table.add_column(column, justify="right" if column == "steps" else "left", no_wrap=True)
     for run in runs:
         known = read(address, f"/api/runs/{quote(run, safe='')}")
         terms = [term for pipeline in known["pipelines"] for term in pipeline["terms"]]

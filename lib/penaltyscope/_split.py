@@ -172,7 +172,9 @@ def _assemble(
     like: Tensor,
 ) -> Evaluation:
     first = next((v for v in values if v is not None), like.detach())
-    nan = first.new_full((), _NAN) if None in values else first
+    # `None in values` would compare tensors, at many times the price.
+    missing = any(v is None for v in values)
+    nan = first.new_full((), _NAN) if missing else first
     stacked = (
         torch.stack([nan if v is None else v for v in values]) if values else first.new_empty(0)
     )

@@ -32,7 +32,7 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> None:
 
 def number(name: str, value: float, *, low: float = -math.inf, high: float = math.inf) -> None:
     """Refuse a ``value`` that is not a finite number from ``low`` to ``high``, both included."""
-    if not isinstance(value, int | float):
+    if not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     if not (low <= value <= high and abs(value) < math.inf):
         bound = "" if high == math.inf else f" and at most {high:g}"
@@ -42,7 +42,7 @@ def number(name: str, value: float, *, low: float = -math.inf, high: float = mat
 
 def positive(name: str, value: float) -> None:
     """Refuse a ``value`` that is not a finite number above 0."""
-    if not isinstance(value, int | float):
+    if not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be positive and finite, got {value}.")

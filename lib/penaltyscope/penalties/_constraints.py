@@ -5,6 +5,7 @@ positions: boolean, true where kept, its shape that of the positions or a leadin
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, TypeAlias
 
 import torch
@@ -41,8 +42,8 @@ def orthogonality(
     Args:
         x: ``[..., D]``; a single dimension is a single row.
         mode: See above.
-        normalize: Divide each row by its length first. A zero row, or one whose squared length
-            overflows, becomes zero and has zero gradient.
+        normalize: Divide each row by its length first. A row whose squared length is 0 or overflows
+            becomes zero and has zero gradient.
         axis: ``"rows"``: all positions, with D features each. ``"sequence"``, for ``[B, S, D]``:
             the S places in the sequence, with B * D features each. ``"vocabulary"``, for 2 and 3
             dimensions: the D columns, with a feature per position. For other ranks each means
@@ -50,7 +51,8 @@ def orthogonality(
         mask: True where a position counts. A row none of whose positions counts is dropped.
 
     Returns:
-        A 0-d tensor, at least 0; exactly 0 for rows whose products are exactly 0 (or form ``I``).
+        A 0-d tensor, at least 0 (from n = 2d rows on, up to rounding); exactly 0 for fewer rows
+        whose products are exactly 0 (or form ``I``).
 
     Reference:
         Bansal, Chen and Wang, "Can we gain more from orthogonality regularizations in training deep
@@ -65,8 +67,7 @@ def orthogonality(
     rows = _rows(dropped(x, mask), axis)
     if normalize:
         rows, _ = unit(rows)
-    # Autocast would round the products to half precision, and with them every small correlation.
-    with torch.autocast(x.device.type, enabled=False):
+    with _no_autocast(x.device.type):
         narrow = normalize and rows.shape[0] >= 2 * rows.shape[1]
         off_diagonal, diagonal = _narrow_gram(rows) if narrow else _gram(rows)
     if mode == "soft":
@@ -124,6 +125,14 @@ def _rows(x: Tensor, axis: Axis) -> Tensor:
     return matrix.T if axis == "vocabulary" and x.dim() in (2, 3) else matrix
 
 
+def _no_autocast(device_type: str) -> AbstractContextManager[object]:
+    # Autocast would round the products to half precision, and with them every small correlation.
+    # Asked first, because entering it costs as much as the rest of a small call.
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
+
+
 def _gram(rows: Tensor) -> tuple[Tensor, Tensor]:
     """``Σ_{i≠j} G_ij²`` and the diagonal of ``G = Y Yᵀ``."""
     gram = rows @ rows.T
@@ -135,7 +144,8 @@ def _narrow_gram(rows: Tensor) -> tuple[Tensor, Tensor]:
     """The same by ``C = Yᵀ Y``, which is d by d and not n by n, since ``‖Y Yᵀ‖ = ‖Yᵀ Y‖``.
 
     Only for n ≥ 2d unit rows. They are far from orthogonal (at least half of ``‖G‖²`` is off the
-    diagonal), so that the difference keeps its digits.
+    diagonal), so that the difference keeps its digits; if most of them are zero or dropped, those
+    of float32 beside the number of the others.
     """
     diagonal = rows.square().sum(-1)
     return (rows.T @ rows).square().sum() - diagonal.square().sum(), diagonal

@@ -72,7 +72,8 @@ def interpolated_gradient_penalty(
         per_sample: One norm, and one random ``epsilon``, for each sample.
         epsilon: Share of ``x``, from 0 to 1: a number, or a tensor whose shape is a leading part of
             that of ``x``. Drawn uniformly if None.
-        generator: Draws ``epsilon``; None is the device's default generator.
+        generator: Draws ``epsilon``; None is the device's default generator, the only one that
+            ``torch.compile`` takes.
 
     Returns:
         A 0-d tensor, at least 0.

@@ -133,12 +133,12 @@ class Recorder:
 
     def _drain(self, *, final: bool) -> None:
         with self._draining:
+            # Events first: a run begins with its start.
+            if events := [self._events.popleft() for _ in range(len(self._events))]:
+                self._send([], events)
             rows = self._take(final=final)
-            events = [self._events.popleft() for _ in range(len(self._events))]
             for first in range(0, len(rows), _BATCH_STEPS):
                 self._send(rows[first : first + _BATCH_STEPS], [])
-            if events:
-                self._send([], events)
 
     def _send(self, rows: list[Row], events: list[Event]) -> None:
         try:

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
+from penaltyscope import penalties, schedules
+from penaltyscope.errors import NonFiniteError
 from tests.lib import closed_forms
 from tests.lib.golden import differences
 from tests.lib.golden.golden_file import (
@@ -21,10 +25,6 @@ from tests.lib.golden.golden_file import (
     tensor,
     tensors,
 )
-from torch import Tensor
-
-from penaltyscope import penalties, schedules
-from penaltyscope.errors import NonFiniteError
 
 pytestmark = pytest.mark.golden
 

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from penaltyscope.penalties import consistency, kl_divergence, orthogonality
 from tests.lib import closed_forms
@@ -142,6 +144,40 @@ def test_many_rows_take_the_narrow_way_to_the_same_number(mode: Mode) -> None:
         (gradient,) = torch.autograd.grad(value, leaf)
         np.testing.assert_allclose(value.item(), want, rtol=1e-12)
         np.testing.assert_allclose(gradient.numpy(), slope, rtol=1e-9, atol=1e-12)
+
+
+class Shapes(TorchDispatchMode):
+    """Collects the shape of every tensor that an operation returns."""
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        _types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.seen.add(tuple(result.shape))
+        return result
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: set[tuple[int, ...]] = set()
+
+
+@pytest.mark.parametrize(("count", "pairs"), [(15, True), (16, False)])
+def test_twice_as_many_rows_as_features_go_by_columns(count: int, pairs: bool) -> None:
+    with Shapes() as shapes:
+        orthogonality(torch.ones(count, 8))
+    assert ((count, count) in shapes.seen) is pairs
+    assert ((8, 8) in shapes.seen) is not pairs
+
+
+def test_rows_that_keep_their_lengths_keep_their_digits_beside_a_long_one() -> None:
+    # By columns, 1e16 would be subtracted from 1e16 to find 6e-8.
+    rows = torch.tensor([[1e4, 0.0], [0.0, 1e-2], [0.0, 1e-2], [0.0, 1e-2]])
+    assert orthogonality(rows, normalize=False).item() == pytest.approx(6e-8, rel=1e-5)
 
 
 def test_many_rows_do_not_need_a_matrix_of_all_pairs() -> None:

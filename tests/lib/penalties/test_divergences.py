@@ -122,6 +122,24 @@ def test_disjoint_distributions_diverge_by_the_largest_log_ratio(options: dict[s
     assert js_divergence(p, q).item() == pytest.approx(LOG_2)
 
 
+@pytest.mark.parametrize("penalty", [kl_divergence, js_divergence], ids=lambda f: f.__name__)
+def test_a_class_counts_from_a_probability_of_1e_10_on(penalty: Penalty) -> None:
+    p, q = distribution(1.0, 1.01e-10, 0.99e-10), distribution(0.5, 0.25, 0.25)
+    value, (gradient, _) = evaluate(penalty, p, q)
+    want, (slope, _) = getattr(closed_forms, penalty.__name__)(p.numpy(), q.numpy())
+    assert value.item() == pytest.approx(float(want), rel=1e-14)
+    np.testing.assert_allclose(gradient.numpy(), slope, rtol=1e-7, atol=1e-16)
+    # The last class is no less probable by much, and yet its own half is gone.
+    assert abs(gradient[2]) < 0.3 * abs(gradient[1])
+
+
+def test_a_class_counts_from_a_log_probability_of_minus_50_on() -> None:
+    log_p = torch.tensor([-49.99, -50.0], dtype=torch.float64)
+    _, (gradient,) = evaluate(entropy, log_p)
+    assert gradient[0].item() == pytest.approx(48.99 * math.exp(-49.99), rel=1e-12)
+    assert gradient[1].item() == 0.0
+
+
 def test_symmetric_overrides_the_direction() -> None:
     both = (kl_divergence(P, Q) + kl_divergence(Q, P)) / 2
     for direction in ("forward", "reverse"):

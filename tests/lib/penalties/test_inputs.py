@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ FINITE_ONLY: list[tuple[Penalty, dict[str, Any]]] = [
     (penalties.orthogonality, {}),
     (penalties.consistency, {}),
     (penalties.consistency, {"metric": "cosine"}),
+    (partial(penalties.consistency, metric="kl"), {"metric": "mse"}),
     (torch.sum, {}),
 ]
 LOG_PROBABILITIES: list[tuple[Penalty, dict[str, Any]]] = [
@@ -23,6 +25,8 @@ LOG_PROBABILITIES: list[tuple[Penalty, dict[str, Any]]] = [
     (penalties.entropy, {"temperature": 2.0}),
     (penalties.consistency, {"metric": "kl"}),
     (penalties.sampled_kl, {}),
+    (partial(penalties.consistency, metric="kl"), {"reduction": "sum"}),
+    (partial(partial(penalties.kl_divergence), symmetric=True), {}),
 ]
 
 

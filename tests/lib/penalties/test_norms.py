@@ -120,7 +120,7 @@ def test_the_magnitude_of_zeros_has_no_slope(reduction: str) -> None:
     assert (value.item(), first.tolist(), second.tolist()) == (1.0, [0.0] * 3, [0.0] * 3)
 
 
-@pytest.mark.parametrize("size", [1e-25, 1e25])
+@pytest.mark.parametrize("size", [1e-25, 1e24])
 def test_the_magnitude_is_right_where_its_square_does_not_fit(size: float) -> None:
     x = torch.tensor([3.0, 4.0]) * size
     slope = gradient(output_magnitude_penalty, x, target=0.0, reduction="sum")

@@ -1,10 +1,9 @@
 import math
-import pickle
 
 import pytest
 import torch
 
-from penaltyscope.errors import NonFiniteError, PenaltyscopeError
+from penaltyscope.errors import NonFiniteError
 from penaltyscope.penalties import finiteness, validate
 
 NAN, INF = math.nan, math.inf
@@ -69,19 +68,8 @@ def test_finiteness_survives_transforms(numbers: list[float], code: int) -> None
     assert torch.vmap(finiteness)(batch).tolist() == [0, code]
 
 
-def test_the_error_names_the_tensor_and_is_a_value_error_of_ours() -> None:
-    with pytest.raises(NonFiniteError, match=r"^logits must be finite, got NaN\.$") as caught:
+def test_the_error_names_the_tensor() -> None:
+    with pytest.raises(NonFiniteError, match=r"^logits must be finite, got NaN\.$"):
         validate(torch.tensor([NAN]), name="logits")
-    assert isinstance(caught.value, ValueError)
-    assert isinstance(caught.value, PenaltyscopeError)
     with pytest.raises(NonFiniteError, match=r"^x must be finite, got an infinity\.$"):
         validate(torch.tensor([INF]))
-
-
-def test_the_error_survives_pickling() -> None:
-    error = pickle.loads(pickle.dumps(NonFiniteError("inf", "logits")))
-    assert (error.kind, error.name, str(error)) == (
-        "inf",
-        "logits",
-        "logits must be finite, got an infinity.",
-    )

@@ -1,0 +1,66 @@
+"""``/api/runs``: what the service knows of every run."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, HTTPException, Query
+
+from penaltyscope_service.api._models import Problem, Run, RunDetail, Runs, Series
+from penaltyscope_service.api._problem import PROBLEMS
+from penaltyscope_service.api._run_path import RunId
+from penaltyscope_service.api._series_query import SeriesQuery
+from penaltyscope_service.observatory import Observatory, UnknownName
+
+_SHOWN_NAMES: Final = 20
+"""Of the names that an unknown one could have been."""
+
+
+def create_api_router(observatory: Observatory) -> APIRouter:
+    """The read API over a shard's state."""
+    router = APIRouter(prefix="/api", tags=["runs"])
+    problems = PROBLEMS | {404: {"model": Problem, "description": "The run is not known."}}
+
+    @router.get("/runs", summary="All runs, the newest first")
+    def runs() -> Runs:
+        return Runs(runs=[Run.model_validate(run) for run in observatory.runs()])
+
+    @router.get("/runs/{run}", summary="A run with its terms' last numbers", responses=problems)
+    def run(run: RunId) -> RunDetail:
+        detail = observatory.run(run)
+        if detail is None:
+            raise _unknown_run(run)
+        return RunDetail.model_validate(detail)
+
+    @router.get(
+        "/runs/{run}/series",
+        summary="Numbers over steps, downsampled so that no NaN, infinity or peak is lost",
+        responses=problems,
+    )
+    def series(run: RunId, query: Annotated[SeriesQuery, Query()]) -> Series:
+        try:
+            found = observatory.series(
+                run,
+                pipeline=query.pipeline,
+                rank=query.rank,
+                terms=query.term,
+                quantities=query.quantity,
+                from_step=query.from_step,
+                to_step=query.to_step,
+                points=query.points,
+            )
+        except UnknownName as error:
+            raise _unknown_name(run, error) from error
+        return Series.model_validate(found)
+
+    return router
+
+
+def _unknown_run(run: str) -> HTTPException:
+    return HTTPException(404, f"run {run!r} is not known")
+
+
+def _unknown_name(run: str, error: UnknownName) -> HTTPException:
+    if error.argument == "run":
+        return _unknown_run(run)
+    shown, hidden = error.known[:_SHOWN_NAMES], error.known[_SHOWN_NAMES:]
+    known = ", ".join(map(repr, shown)) + (", …" if hidden else "")
+    return HTTPException(422, f"{error.argument} must be one of {known}, got {error.value!r}.")

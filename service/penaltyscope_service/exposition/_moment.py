@@ -1,0 +1,21 @@
+"""When and how things are looked at."""
+
+from dataclasses import dataclass
+
+from penaltyscope_service.vitals import Watchman
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What the numbers depend on besides what was received."""
+
+    now: float
+    """Unix time in seconds."""
+    window_seconds: float
+    gap_seconds: float
+    watchman: Watchman
+
+    @property
+    def period(self) -> int:
+        """The period of window maxima."""
+        return int(self.now // self.window_seconds)

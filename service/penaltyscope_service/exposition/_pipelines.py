@@ -1,0 +1,141 @@
+"""The families of pipelines and their terms."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penaltyscope_events import FINDINGS
+from penaltyscope_service.aggregate import (
+    DURATION_BOUNDS,
+    KINDS,
+    NORM_BOUNDS,
+    TermAggregate,
+)
+from penaltyscope_service.exposition._layout import Layout
+from penaltyscope_service.exposition._moment import Moment
+from penaltyscope_service.exposition._text import Family, Histograms, Samples
+
+_LAST_FINITE: Final = "at the latest evaluation at which it was finite, on the lowest rank"
+
+STEPS: Final = Family(
+    "penaltyscope_pipeline_steps_total", "counter", "Evaluations that were received and kept."
+)
+DURATION: Final = Family(
+    "penaltyscope_pipeline_duration_seconds",
+    "histogram",
+    "Time of an evaluation on the training thread, of all ranks.",
+)
+GAUGES: Final = (
+    Family("penaltyscope_pipeline_penalty", "gauge", f"Sum of contributions {_LAST_FINITE}."),
+    Family("penaltyscope_pipeline_base_loss", "gauge", f"Task loss {_LAST_FINITE}."),
+    Family("penaltyscope_pipeline_loss", "gauge", f"Task loss plus penalty {_LAST_FINITE}."),
+    Family(
+        "penaltyscope_pipeline_gradient_norm",
+        "gauge",
+        f"Norm of the penalty's weighted gradient {_LAST_FINITE}.",
+    ),
+)
+"""In the order of ``StreamAggregate.gauges``."""
+TERM_GAUGES: Final = (
+    Family("penaltyscope_term_value", "gauge", f"Unweighted value {_LAST_FINITE}."),
+    Family("penaltyscope_term_weight", "gauge", f"Weight {_LAST_FINITE}."),
+    Family("penaltyscope_term_contribution", "gauge", f"Weight times value {_LAST_FINITE}."),
+    Family(
+        "penaltyscope_term_gradient_norm",
+        "gauge",
+        f"Norm of the unweighted term's gradient {_LAST_FINITE}.",
+    ),
+)
+"""In the order of ``TermAggregate.gauges``."""
+SHARE: Final = Family(
+    "penaltyscope_term_gradient_share_ratio",
+    "gauge",
+    "Weighted gradient norm over the sum of all terms', on the lowest rank.",
+)
+WINDOW_GAUGES: Final = (
+    Family(
+        "penaltyscope_term_value_window_max",
+        "gauge",
+        "Largest finite value of this and the last period, of all ranks; without any, the last.",
+    ),
+    Family(
+        "penaltyscope_term_gradient_norm_window_max",
+        "gauge",
+        "Largest finite gradient norm of this and the last period, of all ranks; without any, "
+        "the last.",
+    ),
+)
+BASELINE: Final = Family(
+    "penaltyscope_term_gradient_norm_baseline",
+    "gauge",
+    "Usual gradient norm on the lowest rank: the median of medians of the last 1025 evaluations.",
+)
+DISTRIBUTION: Final = Family(
+    "penaltyscope_term_gradient_norm_distribution",
+    "histogram",
+    "Finite gradient norms of all ranks, in decades.",
+)
+NONFINITE: Final = Family(
+    "penaltyscope_nonfinite_total",
+    "counter",
+    "Evaluations with a NaN or an infinity, by stage; term base is the task loss.",
+)
+
+
+def collect_pipelines(layout: Layout) -> Iterator[tuple[Family, Samples | Histograms]]:
+    """What is known of pipelines."""
+    owners = layout.pipeline_owners
+    pipelines = [entry.aggregate for entry in layout.pipelines]
+    streams = layout.streams
+    yield STEPS, Samples(layout.stream_owners, np.array([s.steps for s in streams], np.int64))
+    gauges = _stack((p.lowest.gauges.finite for p in pipelines), (0, 4))
+    for i, family in enumerate(GAUGES):
+        yield family, Samples(owners, gauges[:, i])
+    buckets = len(DURATION_BOUNDS) + 1
+    counts = _stack((p.total(lambda s: s.durations.counts) for p in pipelines), (0, buckets))
+    sums = _stack((p.total(lambda s: s.durations.sums) for p in pipelines), (0,))
+    yield DURATION, Histograms(owners, counts, sums, DURATION_BOUNDS)
+
+
+def collect_terms(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samples | Histograms]]:
+    """What is known of terms."""
+    owners = layout.term_owners
+    pipelines = [entry.aggregate for entry in layout.pipelines]
+
+    def take(column: Callable[[TermAggregate], NDArray[Any]], *shape: int) -> NDArray[Any]:
+        return _stack((p.take(column) for p in pipelines), (0, *shape))
+
+    gauges = take(lambda t: t.gauges.finite, 4)
+    for i, family in enumerate(TERM_GAUGES):
+        yield family, Samples(owners, gauges[:, i])
+    yield SHARE, Samples(owners, take(lambda t: t.share))
+    seen = _stack((p.highest(lambda t: t.window.read(moment.period)) for p in pipelines), (0, 2))
+    # A run whose steps are rare keeps its last number, so that its series do not come and go.
+    peaks = np.where(np.isnan(seen), gauges[:, [0, 3]], seen)
+    for i, family in enumerate(WINDOW_GAUGES):
+        yield family, Samples(owners, peaks[:, i])
+    yield BASELINE, Samples(owners, take(lambda t: t.baseline.value))
+    buckets = len(NORM_BOUNDS) + 1
+    counts = _stack((p.add(lambda t: t.norms.counts) for p in pipelines), (0, buckets))
+    sums = _stack((p.add(lambda t: t.norms.sums) for p in pipelines), (0,))
+    yield DISTRIBUTION, Histograms(owners, counts, sums, NORM_BOUNDS)
+
+
+def collect_nonfinite(layout: Layout) -> tuple[Family, list[Samples]]:
+    """The counters of findings, which exist at 0 from the first evaluation on."""
+    streams = layout.streams
+    findings = [f',stage="{f.stage}",kind="{f.kind}"'.encode() for f in FINDINGS]
+    base = [f',stage="value",kind="{kind}"'.encode() for kind in KINDS]
+    of_terms = _stack((s.terms.nonfinite for s in streams), (0, len(findings)))
+    of_base = np.array([s.base_nonfinite for s in streams]).reshape(-1, 2)
+    return NONFINITE, [
+        Samples(layout.stream_term_owners, of_terms, findings),
+        Samples(layout.base_owners, of_base, base),
+    ]
+
+
+def _stack(arrays: Iterable[NDArray[Any]], empty: tuple[int, ...]) -> NDArray[Any]:
+    """All arrays, one after the other; of the shape ``empty`` if there are none."""
+    return np.concatenate([np.zeros(empty, np.int64), *arrays])

@@ -1,0 +1,57 @@
+"""Reads parts of one stream, as they were at one moment."""
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penaltyscope_service.history._payload import decode_columns
+from penaltyscope_service.history._rollup import ROLLUP
+
+
+class BlockHead(NamedTuple):
+    """A block without its steps."""
+
+    id: int
+    source: int
+    terms: tuple[str, ...]
+    packed: bool
+    rows: int
+    first_step: int
+    last_step: int
+    nonfinite_rows: int
+
+
+class Reader:
+    """Valid within the context that gave it."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, terms: Mapping[int, tuple[str, ...]]
+    ) -> None:
+        self._connection = connection
+        self._terms = terms
+
+    def heads(self, stream: int, from_step: int, to_step: int) -> list[BlockHead]:
+        """The blocks that have steps in a range (both ends included), in order of arrival."""
+        rows = self._connection.execute(
+            "SELECT id, source, terms, packed, rows, first_step, last_step, nonfinite_rows "
+            "FROM block WHERE stream = ? AND last_step >= ? AND first_step <= ? ORDER BY id",
+            (stream, from_step, to_step),
+        )
+        return [BlockHead(r[0], r[1], self._terms[r[2]], bool(r[3]), *r[4:]) for r in rows]
+
+    def columns(self, head: BlockHead, names: Collection[str]) -> dict[str, NDArray[Any]]:
+        """At least the named columns of a block."""
+        (payload,) = self._connection.execute(
+            "SELECT payload FROM block WHERE id = ?", (head.id,)
+        ).fetchone()
+        return decode_columns(payload, names, terms=len(head.terms), rows=head.rows)
+
+    def rollup(self, head: BlockHead) -> NDArray[np.void]:
+        """A packed block's rollup, as ``roll_up`` made it."""
+        (rows,) = self._connection.execute(
+            "SELECT rows FROM rollup WHERE block = ?", (head.id,)
+        ).fetchone()
+        return np.frombuffer(rows, ROLLUP).reshape(-1, 3 + 3 * len(head.terms))

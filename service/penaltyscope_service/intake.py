@@ -1,0 +1,209 @@
+"""What a group of batches would change: worked out before anything is changed."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Final, cast
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from penaltyscope_events import Event, StepBlock, names
+from penaltyscope_service.decode import Batch
+from penaltyscope_service.dedupe import MAX_SEQ, Ledger, admit
+from penaltyscope_service.history import (
+    Changes,
+    Incident,
+    NewBlock,
+    Place,
+    SourceRow,
+    StreamRow,
+    TermsRow,
+)
+from penaltyscope_service.joining import join
+from penaltyscope_service.registry import Registry
+from penaltyscope_service.states import ProcessRecord, RunRecord, begin, end, fail, hear, report
+
+INCIDENT_KIND: Final = "penaltyscope.incident.kind"
+"""string on ``incident``."""
+MAX_GAPS: Final = 1024
+"""Gaps that are remembered of one source."""
+
+
+class Intake:
+    """Takes batches; the registry stays as it is."""
+
+    def __init__(self, registry: Registry, *, now: float, gap_seconds: float) -> None:
+        self._registry = registry
+        self._now = now
+        self._gap_seconds = gap_seconds
+        self._runs: dict[str, RunRecord] = {}
+        self._processes: dict[tuple[int, int], ProcessRecord] = {}
+        self._streams: dict[tuple[int, int, str], StreamRow] = {}
+        self._sources: dict[tuple[int, str], SourceRow] = {}
+        self._terms: dict[tuple[str, ...], int] = {}
+        self._blocks: dict[Place, list[StepBlock]] = {}
+        self._incidents: list[Incident] = []
+        self.new_steps = 0
+        self.duplicates = 0
+        self.refused: Counter[str] = Counter()
+
+    def take(self, batch: Batch) -> None:
+        """Adds what one process of one run sent."""
+        identity, now = batch.identity, self._now
+        run = hear(self._run(batch), identity, now)
+        process = replace(self._process(run, identity.rank), received_at=now)
+        heeded = identity.attempt == run.attempt  # the last words of an earlier try are too late
+        before = self.duplicates
+        for block in batch.steps:
+            if heeded and self._is_new_life(run, process, block):
+                run, process = begin(run, process, int(block.start_ns[0]), now)
+            self._take_steps(run, process, block)
+        for event in batch.events:
+            new = self._is_new(run, process, event)
+            process = report(process, event)
+            if heeded and new:
+                run, process = _heed(run, process, event, now)
+        process = replace(process, duplicates=process.duplicates + self.duplicates - before)
+        self._runs[run.run] = run
+        self._processes[run.id, process.rank] = process
+
+    def changes(self) -> Changes:
+        """What is to be written."""
+        return Changes(
+            runs=list(self._runs.values()),
+            processes=list(self._processes.values()),
+            streams=list(self._streams.values()),
+            sources=list(self._sources.values()),
+            terms=[TermsRow(number, terms) for terms, number in self._terms.items()],
+            blocks=[NewBlock(place, self._now, join(b)) for place, b in self._blocks.items()],
+            incidents=self._incidents,
+        )
+
+    def _run(self, batch: Batch) -> RunRecord:
+        identity = batch.identity
+        known = self._runs.get(identity.run_id)
+        if known is not None:
+            return known
+        tracked = self._registry.runs.get(identity.run_id)
+        if tracked is not None:
+            return tracked.record
+        return RunRecord(
+            id=next(self._registry.numbers),
+            run=identity.run_id,
+            started_at=self._now,
+            received_at=self._now,
+            reopened_at=self._now,
+            attempt=identity.attempt,
+            world_size=identity.world_size,
+            tags=dict(identity.tags),
+        )
+
+    def _process(self, run: RunRecord, rank: int) -> ProcessRecord:
+        known = self._processes.get((run.id, rank))
+        if known is not None:
+            return known
+        tracked = self._registry.runs.get(run.run)
+        if tracked is not None and rank in tracked.processes:
+            return tracked.processes[rank]
+        return ProcessRecord(run=run.id, rank=rank, received_at=self._now)
+
+    def _stream(self, run: RunRecord, rank: int, pipeline: str) -> StreamRow:
+        tracked = self._registry.runs.get(run.run)
+        if tracked is not None and (rank, pipeline) in tracked.streams:
+            return tracked.streams[rank, pipeline].row
+        key = (run.id, rank, pipeline)
+        if key not in self._streams:
+            self._streams[key] = StreamRow(next(self._registry.numbers), *key)
+        return self._streams[key]
+
+    def _source(self, stream: StreamRow, incarnation: str) -> SourceRow:
+        known = self._sources.get((stream.id, incarnation))
+        if known is not None:
+            return known
+        tracked = self._registry.streams.get(stream.id)
+        if tracked is not None and incarnation in tracked.sources:
+            return tracked.sources[incarnation]
+        return SourceRow(next(self._registry.numbers), stream.id, incarnation, Ledger())
+
+    def _number_of(self, terms: tuple[str, ...]) -> int:
+        known = self._registry.terms.get(terms) or self._terms.get(terms)
+        if known is None:
+            known = self._terms[terms] = next(self._registry.numbers)
+        return known
+
+    def _is_new_life(self, run: RunRecord, process: ProcessRecord, block: StepBlock) -> bool:
+        """Whether a rank that had ended is back, though its start was not received."""
+        if process.rank not in run.endings:
+            return False
+        tracked = self._registry.runs.get(run.run)
+        known = [s.sources for s in tracked.of_rank(process.rank)] if tracked else []
+        here = any(incarnation == block.incarnation for _, incarnation in self._sources)
+        return not here and not any(block.incarnation in sources for sources in known)
+
+    def _take_steps(self, run: RunRecord, process: ProcessRecord, block: StepBlock) -> None:
+        countable = block.seq <= MAX_SEQ
+        if not countable.all():
+            self.refused["invalid_value"] += int((~countable).sum())
+            block = block.take(countable)
+        stream = self._stream(run, process.rank, block.pipeline)
+        source, new = self._admit(stream, block.incarnation, block.seq)
+        if not new.all():
+            block = block.take(new)
+        if len(block):
+            place = Place(stream.id, source.id, self._number_of(block.terms))
+            self._blocks.setdefault(place, []).append(block)
+            self.new_steps += len(block)
+
+    def _admit(
+        self, stream: StreamRow, incarnation: str, seq: NDArray[np.int64]
+    ) -> tuple[SourceRow, NDArray[np.bool_]]:
+        """The source, and which of the numbers are new."""
+        source = self._source(stream, incarnation)
+        if not len(seq):
+            return source, np.ones(0, np.bool_)
+        ledger, new = admit(
+            source.ledger,
+            seq,
+            now=self._now,
+            gap_seconds=self._gap_seconds,
+            max_gaps=MAX_GAPS,
+        )
+        source = self._sources[stream.id, incarnation] = source._replace(ledger=ledger)
+        self.duplicates += len(seq) - int(new.sum())
+        return source, new
+
+    def _is_new(self, run: RunRecord, process: ProcessRecord, event: Event) -> bool:
+        """Whether the event was not received before, as far as that can be told."""
+        if event.name == names.PIPELINE_EXCEPTION:
+            return self._is_new_exception(run, process, event)
+        if event.name == names.INCIDENT:
+            kind = str(event.attributes.get(INCIDENT_KIND, "unknown"))
+            attributes = orjson.dumps(dict(event.attributes)).decode()
+            self._incidents.append(Incident(run.id, process.rank, event.time_ns, kind, attributes))
+        return True
+
+    def _is_new_exception(self, run: RunRecord, process: ProcessRecord, event: Event) -> bool:
+        """An evaluation that raised has a number among those that did not."""
+        attributes = event.attributes
+        seq = cast("int", attributes[names.SEQ])
+        if seq > MAX_SEQ:
+            self.refused["invalid_value"] += 1
+            return False
+        stream = self._stream(run, process.rank, cast("str", attributes[names.PIPELINE]))
+        incarnation = cast("str", attributes[names.INCARNATION])
+        return bool(self._admit(stream, incarnation, np.array([seq]))[1][0])
+
+
+def _heed(
+    run: RunRecord, process: ProcessRecord, event: Event, now: float
+) -> tuple[RunRecord, ProcessRecord]:
+    """What an event changes in the life of its run."""
+    match event.name:
+        case names.RUN_START:
+            return begin(run, process, event.time_ns, now)
+        case names.RUN_END:
+            return end(run, process, event, now), process
+        case names.PIPELINE_EXCEPTION:
+            return fail(run, event), process
+    return run, process

@@ -1,0 +1,85 @@
+"""What operators ask: alive, ready, and how much of everything."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from pydantic import BaseModel
+
+Check = Callable[[], None]
+"""Raises when something is not as it must be."""
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Whether requests would be kept."""
+
+    status: Literal["ok", "unavailable"]
+    reasons: list[str]
+    """Why not, one sentence for each; empty when ready."""
+
+
+def create_operations_router(
+    *, render: Callable[[], bytes], registry: CollectorRegistry, checks: Mapping[str, Check]
+) -> APIRouter:
+    """``/healthz``, ``/readyz`` and ``/metrics``.
+
+    Args:
+        render: the metrics of runs, in Prometheus' text format 0.0.4.
+        registry: the service's metrics of itself.
+        checks: what readiness needs, by the name that a failing one is reported under.
+    """
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz", summary="Whether the process answers")
+    def health() -> Health:
+        return Health()
+
+    @router.get(
+        "/readyz",
+        summary="Whether requests would be kept",
+        responses={503: {"model": Readiness, "description": "They would not."}},
+    )
+    def readiness(response: Response) -> Readiness:
+        reasons = [reason for name, check in checks.items() if (reason := _failure(name, check))]
+        response.status_code = 503 if reasons else 200
+        return Readiness(status="unavailable" if reasons else "ok", reasons=reasons)
+
+    @router.get(
+        "/metrics",
+        summary="Everything that Prometheus scrapes",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}, "description": "Text format 0.0.4."}},
+    )
+    def metrics() -> Response:
+        body = render() + generate_latest(_WithoutCreationTimes(registry))
+        return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+class _WithoutCreationTimes(CollectorRegistry):
+    """A registry without the ``_created`` sample of every counter, which nobody reads."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric
+
+
+def _failure(name: str, check: Check) -> str:
+    try:
+        check()
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is the answer
+        return f"{name}: {error}"
+    return ""

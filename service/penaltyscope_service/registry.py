@@ -1,0 +1,161 @@
+"""Everything that is in memory about runs."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from penaltyscope_events import StepBlock
+from penaltyscope_service.aggregate import StreamAggregate
+from penaltyscope_service.history import (
+    Changes,
+    Loaded,
+    NewBlock,
+    Place,
+    SourceRow,
+    StreamRow,
+)
+from penaltyscope_service.joining import join
+from penaltyscope_service.states import ProcessRecord, RunRecord
+
+_MOST_WAITING_ROWS: Final = 512
+"""Evaluations that may wait to be aggregated, per stream."""
+
+Arrival = tuple[float, StepBlock]
+"""Evaluations, and when they were received."""
+
+
+@dataclass(slots=True)
+class TrackedStream:
+    """One pipeline on one rank.
+
+    Evaluations wait to be aggregated until someone looks or they are many: adding a thousand
+    costs little more than adding one.
+    """
+
+    row: StreamRow
+    window_seconds: float
+    aggregate: StreamAggregate = field(default_factory=StreamAggregate.empty)
+    sources: dict[str, SourceRow] = field(default_factory=dict)
+    """By incarnation."""
+    loose: dict[Place, int] = field(default_factory=dict)
+    """Evaluations in small blocks of the history, by place."""
+    waiting: list[Arrival] = field(default_factory=list)
+    waiting_rows: int = 0
+
+    def append(self, arrival: Arrival) -> None:
+        """Adds evaluations."""
+        self.waiting.append(arrival)
+        self.waiting_rows += len(arrival[1])
+        if self.waiting_rows >= _MOST_WAITING_ROWS:
+            self.fold()
+
+    def fold(self) -> None:
+        """Aggregates what waits."""
+        waiting, self.waiting, self.waiting_rows = self.waiting, [], 0
+        for group in _groups(waiting, self.window_seconds):
+            received_at = group[-1][0]
+            self.aggregate.add(
+                join([block for _, block in group]),
+                received_at=received_at,
+                period=int(received_at // self.window_seconds),
+            )
+
+
+@dataclass(slots=True)
+class TrackedRun:
+    """One run."""
+
+    record: RunRecord
+    processes: dict[int, ProcessRecord] = field(default_factory=dict)
+    """By rank."""
+    streams: dict[tuple[int, str], TrackedStream] = field(default_factory=dict)
+    """By rank and pipeline, in order of appearance."""
+    incidents: Counter[str] = field(default_factory=Counter)
+    """By kind."""
+
+    @property
+    def pipelines(self) -> tuple[str, ...]:
+        """In order of appearance."""
+        return tuple(dict.fromkeys(pipeline for _, pipeline in self.streams))
+
+    def of_pipeline(self, pipeline: str) -> dict[int, TrackedStream]:
+        """The streams of a pipeline by rank, the lowest first."""
+        found = {rank: s for (rank, name), s in self.streams.items() if name == pipeline}
+        return dict(sorted(found.items()))
+
+    def of_rank(self, rank: int) -> list[TrackedStream]:
+        """The streams of a rank, in order of appearance."""
+        return [stream for (owner, _), stream in self.streams.items() if owner == rank]
+
+
+@dataclass(slots=True)
+class Registry:
+    """All runs."""
+
+    window_seconds: float
+    numbers: Iterator[int]
+    """Numbers for new runs, streams, sources and term lists."""
+    runs: dict[str, TrackedRun] = field(default_factory=dict)
+    """By id, in order of appearance."""
+    streams: dict[int, TrackedStream] = field(default_factory=dict)
+    """By number."""
+    terms: dict[tuple[str, ...], int] = field(default_factory=dict)
+    """The numbers of lists of terms."""
+    _by_number: dict[int, TrackedRun] = field(default_factory=dict)
+
+    def enter(self, rows: Loaded | Changes) -> None:
+        """Adds what was read from or written to the history, or replaces what was there."""
+        for record in rows.runs:
+            self._enter_run(record)
+        for process in rows.processes:
+            self._by_number[process.run].processes[process.rank] = process
+        for row in rows.streams:
+            stream = TrackedStream(row, self.window_seconds)
+            self.streams[row.id] = stream
+            self._by_number[row.run].streams[row.rank, row.pipeline] = stream
+        for source in rows.sources:
+            self.streams[source.stream].sources[source.incarnation] = source
+        for terms in rows.terms:
+            self.terms[terms.names] = terms.id
+
+    def enter_blocks(self, blocks: Iterable[NewBlock]) -> None:
+        """Adds steps."""
+        for place, received_at, steps in blocks:
+            stream = self.streams[place.stream]
+            stream.loose[place] = stream.loose.get(place, 0) + len(steps)
+            stream.append((received_at, steps))
+
+    def enter_incidents(self, run: int, kind: str, count: int) -> None:
+        """Counts incidents."""
+        self._by_number[run].incidents[kind] += count
+
+    def _enter_run(self, record: RunRecord) -> None:
+        if record.run in self.runs:
+            self.runs[record.run].record = record
+        else:
+            self.runs[record.run] = self._by_number[record.id] = TrackedRun(record)
+
+
+def _groups(waiting: Iterable[Arrival], window_seconds: float) -> Iterator[list[Arrival]]:
+    """Arrivals that may be added as one block with the same result."""
+    group: list[Arrival] = []
+    for arrival in waiting:
+        if group and not _continues(group[-1], arrival, window_seconds):
+            yield group
+            group = []
+        group.append(arrival)
+    if group:
+        yield group
+
+
+def _continues(last: Arrival, arrival: Arrival, window_seconds: float) -> bool:
+    (last_at, before), (at, after) = last, arrival
+    return (
+        after.incarnation == before.incarnation
+        and after.terms == before.terms
+        and at // window_seconds == last_at // window_seconds
+        # Otherwise the time of the last progress would be lost.
+        and bool(after.seq[0] > before.seq[-1])
+        and bool(after.step[-1] > before.step[-1])
+    )

@@ -1,0 +1,213 @@
+import asyncio
+import sqlite3
+import threading
+
+import pytest
+
+from penaltyscope_service.decode import Decoded, InvalidRequestError, decode_logs
+from penaltyscope_service.ingest import Writer
+from penaltyscope_service.ingest._refusal import RefusedError
+from tests.service.blocks import make_block, make_request
+from tests.service.ingest.store import MemoryStore
+
+BODY = make_request(make_block(steps=3))
+
+
+def decode() -> Decoded:
+    return decode_logs(BODY, "application/x-protobuf")
+
+
+def start(store: MemoryStore, *, max_requests: int = 10, max_bytes: int = 1_000) -> Writer:
+    writer = Writer(store, max_requests=max_requests, max_bytes=max_bytes)
+    writer.start()
+    return writer
+
+
+async def wait_until_taken(gate: threading.Event, task: asyncio.Task[Decoded]) -> None:
+    """Lets the task hand its request over; the store's gate keeps it there."""
+    assert not gate.is_set()
+    await asyncio.sleep(0)
+    assert not task.done()
+
+
+def test_a_request_is_kept_before_it_is_answered() -> None:
+    store = MemoryStore()
+    writer = start(store)
+
+    decoded = asyncio.run(writer.submit(1, decode))
+
+    assert decoded.received == {"pipeline.start": 3, "pipeline.stop": 3}
+    assert store.steps == 3
+    writer.close()
+
+
+def test_nothing_is_answered_while_the_store_is_at_work() -> None:
+    store = MemoryStore()
+    store.gate.clear()
+    writer = start(store)
+
+    async def submit() -> None:
+        task = asyncio.create_task(writer.submit(1, decode))
+        await wait_until_taken(store.gate, task)
+        assert store.steps == 0
+        store.gate.set()
+        await task
+        assert store.steps == 3
+
+    asyncio.run(submit())
+    writer.close()
+
+
+@pytest.mark.parametrize("limits", [{"max_requests": 2}, {"max_bytes": 20}])
+def test_a_full_queue_refuses_and_takes_requests_again_when_it_has_emptied(
+    limits: dict[str, int],
+) -> None:
+    store = MemoryStore()
+    store.gate.clear()
+    writer = start(store, **limits)
+
+    async def submit() -> None:
+        tasks = [asyncio.create_task(writer.submit(10, decode)) for _ in range(2)]
+        await wait_until_taken(store.gate, tasks[-1])
+        with pytest.raises(RefusedError, match="2 requests of 20 bytes are waiting") as caught:
+            await writer.submit(10, decode)
+        assert caught.value.status == 503
+        assert caught.value.retry_after_seconds == 1
+        store.gate.set()
+        await asyncio.gather(*tasks)
+        await writer.submit(10, decode)
+
+    asyncio.run(submit())
+    assert store.steps == 9
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "error", [sqlite3.OperationalError("database or disk is full"), OSError(28, "No space left")]
+)
+def test_a_store_that_cannot_write_refuses_for_now_and_the_writer_goes_on(
+    error: Exception,
+) -> None:
+    store = MemoryStore(error=error)
+    writer = start(store)
+
+    with pytest.raises(RefusedError, match="history cannot be written at the moment") as caught:
+        asyncio.run(writer.submit(1, decode))
+    assert caught.value.status == 503
+    assert caught.value.retry_after_seconds == 10
+
+    store.error = None
+    asyncio.run(writer.submit(1, decode))
+    assert store.steps == 3
+    writer.close()
+
+
+def test_a_defect_fails_its_own_request_only() -> None:
+    store = MemoryStore(error=ZeroDivisionError("a defect"))
+    writer = start(store)
+
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        asyncio.run(writer.submit(1, decode))
+
+    store.error = None
+    asyncio.run(writer.submit(1, decode))
+    assert store.steps == 3
+    writer.check()
+    writer.close()
+
+
+def test_what_decoding_raises_is_raised_to_whoever_submitted() -> None:
+    writer = start(MemoryStore())
+
+    with pytest.raises(InvalidRequestError):
+        asyncio.run(writer.submit(1, lambda: decode_logs(b"\xff", "application/x-protobuf")))
+    writer.close()
+
+
+def test_requests_that_wait_share_a_transaction() -> None:
+    store = MemoryStore()
+    store.gate.clear()
+    writer = start(store, max_requests=100)
+
+    async def submit() -> None:
+        tasks = [asyncio.create_task(writer.submit(1, decode)) for _ in range(40)]
+        await wait_until_taken(store.gate, tasks[-1])
+        store.gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(submit())
+    assert store.steps == 120
+    assert store.calls <= 4
+    writer.close()
+
+
+def test_a_defect_takes_none_of_its_neighbours_down() -> None:
+    store = MemoryStore()
+    store.gate.clear()
+    writer = start(store)
+    other = decode_logs(make_request(make_block(), run="poison"), "application/x-protobuf")
+    store.poison = "poison"
+
+    async def submit() -> None:
+        tasks = [
+            asyncio.create_task(writer.submit(1, one))
+            for one in (decode, decode, lambda: other, decode)
+        ]
+        await wait_until_taken(store.gate, tasks[-1])
+        store.gate.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(result, Decoded) for result in results] == [True, True, False, True]
+        assert isinstance(results[2], ZeroDivisionError)
+
+    asyncio.run(submit())
+    assert store.steps == 9
+    writer.close()
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_passed_over() -> None:
+    store = MemoryStore()
+    store.gate.clear()
+    writer = start(store)
+
+    async def submit() -> None:
+        first, second = (asyncio.create_task(writer.submit(1, decode)) for _ in range(2))
+        await wait_until_taken(store.gate, second)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        store.gate.set()
+        await first
+        await writer.submit(1, decode)
+
+    asyncio.run(submit())
+    assert store.steps == 6
+    writer.close()
+
+
+def test_closing_keeps_what_was_queued_before() -> None:
+    store = MemoryStore()
+    store.gate.clear()
+    writer = start(store)
+
+    async def submit() -> None:
+        tasks = [asyncio.create_task(writer.submit(1, decode)) for _ in range(3)]
+        await wait_until_taken(store.gate, tasks[-1])
+        closing = asyncio.create_task(asyncio.to_thread(writer.close))
+        store.gate.set()
+        await asyncio.gather(closing, *tasks)
+
+    asyncio.run(submit())
+    assert store.steps == 9
+
+
+def test_check_fails_before_start_and_after_the_end() -> None:
+    writer = Writer(MemoryStore(), max_requests=1, max_bytes=1)
+    with pytest.raises(RuntimeError, match="not running"):
+        writer.check()
+
+    writer.start()
+    writer.check()
+
+    writer.close()
+    with pytest.raises(RuntimeError, match="not running"):
+        writer.check()

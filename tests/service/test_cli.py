@@ -1,0 +1,106 @@
+import re
+import socket
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from penaltyscope_service.cli import cli
+from penaltyscope_service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"PENALTYSCOPE_{name.upper()}", raising=False)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
+
+
+def test_version_is_the_packages() -> None:
+    assert run("--version").stdout == f"penaltyscope {version('penaltyscope')}\n"
+
+
+def test_every_setting_has_a_flag_and_its_help_names_the_variable() -> None:
+    text = re.sub(r"\s+", " ", run("serve", "--help").stdout)
+
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')} " in text
+        assert f"[env: PENALTYSCOPE_{name.upper()}]" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (
+            ["--port", "x"],
+            {},
+            "error: --port: input should be a valid integer, unable to parse string as an integer, "
+            "got 'x'.",
+        ),
+        (
+            [],
+            {"PENALTYSCOPE_PORT": "70000"},
+            "error: PENALTYSCOPE_PORT: input should be less than or equal to 65535, got '70000'.",
+        ),
+        (
+            ["--window-seconds", "0"],
+            {"PENALTYSCOPE_WINDOW_SECONDS": "30"},
+            "error: --window-seconds: input should be greater than 0, got '0'.",
+        ),
+        (
+            ["--host", "0.0.0.0"],
+            {},
+            "error: --host: must be a loopback address, since there is no authentication yet and "
+            "everyone who can reach the port can read and write every run (--allow-remote or "
+            "PENALTYSCOPE_ALLOW_REMOTE=true listens all the same), got '0.0.0.0'.",
+        ),
+    ],
+)
+def test_a_bad_setting_is_named_as_it_was_given(
+    arguments: list[str],
+    environment: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    result = run("serve", *arguments)
+
+    assert result.stderr == message + "\n"
+    assert result.exit_code == 2
+
+
+def test_every_bad_setting_is_listed() -> None:
+    result = run("serve", "--port", "x", "--series-limit", "0")
+
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == [
+        "error",
+        "--series-limit",
+    ]
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("serve", "--port", str(port))
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(
+        f"error: cannot listen on 127.0.0.1 port {port} (--host, --port)"
+    )
+
+
+def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    result = run("serve", "--port", "0", "--data-dir", "file/below")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: cannot open the history in file/below (--data-dir): ")
