@@ -24,7 +24,7 @@ lint: $(VENV)/.installed-dev  ## style, types, import contracts, dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/deptry .
+	$(BIN)/deptry lib service
 
 serve: $(VENV)/.installed-demo  ## the service alone; ARGS go to `penaltyscope serve`
 	@$(BIN)/penaltyscope serve $(ARGS)

@@ -77,7 +77,7 @@ class Training:
 def service() -> Iterator[str]:
     """A service on a free port, so that batches are really sent and stored."""
     with tempfile.TemporaryDirectory() as data:
-        command = [Path(sys.executable).with_name("penaltyscope"), "serve", "--port", "0"]
+        command = [str(Path(sys.executable).with_name("penaltyscope")), "serve", "--port", "0"]
         process = subprocess.Popen(
             [*command, "--data-dir", data], stdout=subprocess.PIPE, text=True
         )

@@ -43,7 +43,7 @@ console = Console()
 def service() -> Iterator[str]:
     """A service process on a free port of this machine; yields its address."""
     with tempfile.TemporaryDirectory(prefix="penaltyscope-demo-") as data:
-        command = [Path(sys.executable).with_name("penaltyscope"), "serve"]
+        command = [str(Path(sys.executable).with_name("penaltyscope")), "serve"]
         process = subprocess.Popen(
             [*command, "--port", "0", "--data-dir", data], stdout=subprocess.PIPE, text=True
         )

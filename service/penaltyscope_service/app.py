@@ -61,6 +61,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     rest.add_exception_handler(RequestValidationError, refuse_arguments)
     for router in _routers(observatory, writer, registry, title=rest.title):

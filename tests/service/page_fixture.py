@@ -97,7 +97,9 @@ def spoil(
     return replace(spoilt, flags=complete_flags(spoilt.flags, spoilt.value, spoilt.gradient_norm))
 
 
-def make_page_block(steps: int, terms: Sequence[str] = ("sparsity", "distill"), **options: Any) -> StepBlock:
+def make_page_block(
+    steps: int, terms: Sequence[str] = ("sparsity", "distill"), **options: Any
+) -> StepBlock:
     """Numbers that differ by less than an order of magnitude, so that charts are linear."""
     block = make_block(steps, terms, **options)
     return replace(block, value=block.value + 1, gradient_norm=block.gradient_norm + 1)

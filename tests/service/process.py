@@ -1,5 +1,6 @@
 """The service as its users run it: a process, a socket, a folder."""
 
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,20 +14,38 @@ class Service:
     """A running service."""
 
     process: subprocess.Popen[str]
+    command: list[str]
     url: str
 
 
 @contextmanager
-def serve(data_dir: Path, *flags: str) -> Iterator[Service]:
-    """Starts ``penaltyscope serve`` on a free port, and ends it if that did not happen yet."""
+def serve(data_dir: Path, *flags: str, max_file_bytes: int | None = None) -> Iterator[Service]:
+    """Starts ``penaltyscope serve`` on a free port, and ends it if that did not happen yet.
+
+    Args:
+        data_dir: the folder of the history.
+        flags: further flags.
+        max_file_bytes: no file of the process may grow larger, as on a disk that is full.
+    """
     script = "from penaltyscope_service.cli import main; main()"
-    command = [sys.executable, "-c", script, "serve", "--port", "0", "--data-dir", str(data_dir)]
-    process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", script, "serve", "--data-dir", str(data_dir), *flags]
+
+    def limit() -> None:
+        if max_file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+
+    process = subprocess.Popen(
+        [*command, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=None if max_file_bytes is None else subprocess.DEVNULL,
+        text=True,
+        preexec_fn=limit,
+    )
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
         assert line.startswith("listening on http://"), line
-        yield Service(process, line.removeprefix("listening on ").strip())
+        yield Service(process, command, line.removeprefix("listening on ").strip())
     finally:
         process.terminate()
         process.communicate(timeout=10)

@@ -31,7 +31,9 @@ def make_steps(
     """Evaluations with these numbers; whatever is given once is the same for all of them."""
     rows, shape = (len(seq),), (len(seq), len(terms))
 
-    def column(numbers: ArrayLike, shape: tuple[int, ...], dtype: type = np.float64) -> NDArray[Any]:
+    def column(
+        numbers: ArrayLike, shape: tuple[int, ...], dtype: type = np.float64
+    ) -> NDArray[Any]:
         return np.broadcast_to(np.asarray(numbers, dtype), shape).copy()
 
     numbers, weights, norms = column(value, shape), column(weight, shape), column(norm, shape)
@@ -75,13 +77,14 @@ BITS = st.integers(0, 2**64 - 1).map(lambda bits: float(np.uint64(bits).view(np.
 """Every double there is, NaN with any payload among them."""
 SINGLES = st.floats(width=32)
 ODD = st.sampled_from([0.0, -0.0, NAN, -NAN, INF, -INF, 5e-324, 1.7976931348623157e308])
+ANY = st.one_of(BITS, SINGLES, ODD)
 
 
 @st.composite
 def blocks(
     draw: st.DrawFn,
     *,
-    numbers: st.SearchStrategy[float] = st.one_of(BITS, SINGLES, ODD),
+    numbers: st.SearchStrategy[float] = ANY,
     max_rows: int = 12,
     max_terms: int = 4,
 ) -> StepBlock:

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ def enter(
 
 def split(numbers: list[int], cuts: list[int]) -> list[list[int]]:
     edges = [0, *sorted(cut % (len(numbers) + 1) for cut in cuts), len(numbers)]
-    parts = [numbers[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [numbers[a:b] for a, b in pairwise(edges)]
     return [part for part in parts if part]
 
 
@@ -83,7 +85,9 @@ def test_a_gap_that_closes_in_time_is_never_reported() -> None:
     assert ledger == Ledger(high=3)
 
 
-def test_of_too_many_gaps_the_oldest_is_closed_and_its_numbers_are_duplicates_from_then_on() -> None:
+def test_of_too_many_gaps_the_oldest_is_closed_and_its_numbers_are_duplicates_from_then_on() -> (
+    None
+):
     ledger, _ = enter(Ledger(), 1, 3, 5, max_gaps=2)
     assert ledger.gaps == (Gap(2, 3, 0.0), Gap(4, 5, 0.0))
     assert ledger.missing(0.0, DELAY) == 1

@@ -60,3 +60,4 @@ def test_metrics_of_runs_and_of_the_service_are_one_text_in_format_0_0_4(accept:
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert response.text.startswith("# TYPE of_runs gauge\nof_runs 1\n")
     assert "own_total 1.0\n" in response.text
+    assert "_created" not in response.text

@@ -3,7 +3,10 @@
 import gzip
 import shutil
 import signal
+import socket
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +118,7 @@ def test_the_same_batch_twice_counts_once(tmp_path: Path) -> None:
         labels = '{run="r",pipeline="distillation",rank="0"}'
         assert metrics[f"penaltyscope_pipeline_steps_total{labels}"] == 5
         assert metrics['penaltyscope_ingest_records_total{event="pipeline.stop"}'] == 10
-        assert metrics["penaltyscope_ingest_duplicate_records_total"] == 5
+        assert metrics['penaltyscope_ingest_duplicate_records_total{run="r",rank="0"}'] == 5
 
 
 def test_killed_and_restarted_it_has_every_acknowledged_step_and_counts_on(tmp_path: Path) -> None:
@@ -140,6 +143,38 @@ def test_killed_and_restarted_it_has_every_acknowledged_step_and_counts_on(tmp_p
         assert runs(service.url)["r"]["steps"] == 14
 
 
+def test_killed_while_several_clients_send_it_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    def send_until_it_dies(client: int) -> int:
+        for first in range(0, 100_000, 10):
+            body = make_request(make_block(10, first=first), run="r", rank=client)
+            try:
+                assert post(service.url, body).status_code == 200
+            except httpx.TransportError:
+                return first
+            if first == 200:
+                underway.release()
+        raise AssertionError("the service was not killed")
+
+    clients = 4
+    underway = threading.Semaphore(0)
+    with serve(tmp_path) as service, ThreadPoolExecutor(clients) as pool:
+        sending = [pool.submit(send_until_it_dies, client) for client in range(clients)]
+        for _ in range(clients):
+            underway.acquire()
+        service.process.kill()
+        acknowledged = [future.result() for future in sending]
+
+    with serve(tmp_path) as service:
+        # What was written but not acknowledged may be there: at most one request of each client.
+        steps = runs(service.url)["r"]["steps"]
+        assert sum(acknowledged) <= steps <= sum(acknowledged) + 10 * clients
+
+        for client, first in enumerate(acknowledged):
+            again = make_block(10, first=first)
+            assert post(service.url, make_request(again, run="r", rank=client)).is_success
+        assert runs(service.url)["r"]["steps"] == sum(acknowledged) + 10 * clients
+
+
 def counters(metrics: dict[str, float]) -> dict[str, float]:
     """Those of runs."""
     suffixes = ("_total", "_count", "_bucket", "_sum")
@@ -148,6 +183,55 @@ def counters(metrics: dict[str, float]) -> dict[str, float]:
         for name, value in metrics.items()
         if name.partition("{")[0].endswith(suffixes) and 'run="' in name
     }
+
+
+def test_clients_that_hang_up_or_speak_no_http_are_harmless(tmp_path: Path) -> None:
+    head = b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
+    with serve(tmp_path) as service:
+        url = httpx.URL(service.url)
+        for sent in (
+            b"",
+            head,
+            head + b"content-length: 1000\r\n\r\n" + bytes(10),
+            head + b"transfer-encoding: chunked\r\n\r\nffffffff\r\n" + bytes(10),
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+        ):
+            with socket.create_connection((url.host, url.port)) as connection:
+                connection.sendall(sent)
+
+        assert post(service.url, make_request(make_block(), run="r")).status_code == 200
+        assert runs(service.url)["r"]["steps"] == 3
+
+
+def test_a_full_disk_is_answered_503_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    kept = 0
+    with serve(tmp_path, max_file_bytes=400_000) as service:
+        for first in range(0, 100_000, 100):
+            answer = post(service.url, make_request(make_block(100, first=first), run="r"))
+            if answer.status_code == 503:
+                break
+            kept += 100
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "10"
+        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        assert runs(service.url)["r"]["steps"] == kept > 0
+
+    with serve(tmp_path) as service:
+        assert runs(service.url)["r"]["steps"] == kept
+        again = make_request(make_block(100, first=kept), run="r")
+        assert post(service.url, again).status_code == 200
+        assert runs(service.url)["r"]["steps"] == kept + 100
+
+
+def test_a_second_service_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with serve(tmp_path) as service:
+        second = subprocess.run(
+            [*service.command, "--port", "0"], capture_output=True, text=True, timeout=60
+        )
+
+        assert second.returncode == 2
+        assert second.stderr.startswith("error: cannot open the history in ")
+        assert runs(service.url) == {}
 
 
 def test_a_body_that_is_too_large_is_refused_while_it_is_still_sent(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def elastic_net(
         x: Any shape.
         scale: Any finite number.
         l1_ratio: Share of L1, from 0 to 1. At either end only the part that counts is computed, so
-            that an overflow of the other cannot turn into ``0 * inf``.
+            that no infinity is multiplied by 0.
         reduction: Over all kept elements.
         mask: True where a position counts.
 

@@ -1,12 +1,13 @@
 """From the tensors of single evaluations to columns of numbers. Runs on the recorder's thread."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from opentelemetry.context import Context
+from opentelemetry.trace import get_current_span
 from torch import Tensor
 
 from penaltyscope.result import Layout, Statistics
@@ -16,25 +17,22 @@ from penaltyscope_events import StepBlock, TermFlag, complete_flags
 Column = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One evaluation as the training thread left it."""
-
-    pipeline: str
-    seq: int
-    statistics: Statistics
-    trace: Trace
+Row = tuple[str, int, Statistics, Context]
+"""One evaluation as the training thread left it: pipeline, seq, numbers, and where it ran."""
 
 
 def blocks(rows: Sequence[Row], incarnation: str) -> list[Steps]:
     """The rows in order, as one block for each stretch of the same pipeline and layout."""
-    stretches = groupby(rows, key=lambda row: (row.pipeline, id(row.statistics.layout)))
+    stretches = groupby(rows, key=lambda row: (row[0], id(row[2].layout)))
     parts = [list(stretch) for _, stretch in stretches]
-    return [Steps(_block(part, incarnation), tuple(row.trace for row in part)) for part in parts]
+    return [
+        Steps(_block(part, incarnation), tuple(_trace(context) for *_, context in part))
+        for part in parts
+    ]
 
 
 def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
-    statistics = [row.statistics for row in rows]
+    statistics = [row[2] for row in rows]
     layout = statistics[0].layout
     value = _numbers([s.values for s in statistics])
     weights = _weights(statistics)
@@ -42,11 +40,11 @@ def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
     # A total without a base is one number, with it two.
     totals = [s.totals.tolist() for s in statistics]
     return StepBlock(
-        pipeline=rows[0].pipeline,
+        pipeline=rows[0][0],
         incarnation=incarnation,
         terms=layout.terms,
         step=np.array([s.step for s in statistics], np.int64),
-        seq=np.array([row.seq for row in rows], np.int64),
+        seq=np.array([row[1] for row in rows], np.int64),
         stop_ns=np.array([s.stop_ns for s in statistics], np.int64),
         duration=np.array([s.duration for s in statistics]),
         base=np.array([t[1] if len(t) > 1 else np.nan for t in totals]),
@@ -59,6 +57,13 @@ def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
         gradient_norm=norms,
         flags=complete_flags(_known_flags(layout, statistics, weights), value, norms),
     )
+
+
+def _trace(context: Context) -> Trace:
+    span = get_current_span(context).get_span_context()
+    if not span.is_valid:
+        return None
+    return span.trace_id.to_bytes(16, "big"), span.span_id.to_bytes(8, "big")
 
 
 def _gradient_norms(

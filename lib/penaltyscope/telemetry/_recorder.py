@@ -11,14 +11,15 @@ import os
 import threading
 import time
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Callable
 
-from opentelemetry import trace as otel_trace
+from opentelemetry.context import get_current
 
 from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import PipelineResult
-from penaltyscope.telemetry._channel import Channel, Trace
+from penaltyscope.telemetry._channel import Channel
 from penaltyscope.telemetry._columns import Row, blocks
 from penaltyscope_events import AttributeValue, Event, names
 
@@ -55,7 +56,8 @@ class Recorder:
         self._dropped = 0
         self._overhead_ns = 0
         self._patience_seconds = _FIRST_PATIENCE_SECONDS
-        self._pid = os.getpid()
+        self._silent = False
+        _after_fork(self)
         self._wake = threading.Event()
         self._closing = False
         self._draining = threading.Lock()
@@ -77,16 +79,20 @@ class Recorder:
         return self._dropped + self._channel.lost_steps
 
     def append(self, pipeline: str, seq: int, result: PipelineResult) -> None:
-        """Leaves one evaluation for the background thread. Called on the training thread."""
+        """Leaves one evaluation for the background thread.
+
+        Called on the training thread right after the evaluation, when nothing of ours is in the
+        processor's caches: what counts here is how few things are touched.
+        """
         started = time.perf_counter_ns()
-        if os.getpid() != self._pid:
-            return  # a forked child, such as a data loader's worker: the thread is not here
+        if self._silent:
+            return
         ring = self._ring
         if len(ring) >= self._capacity:
             ring.popleft()
             self._dropped += 1
-        ring.append(Row(pipeline, seq, result.statistics, _current_trace()))
-        if len(ring) % _BATCH_STEPS == 0:
+        ring.append((pipeline, seq, result.statistics, get_current()))
+        if not len(ring) % _BATCH_STEPS:
             self._wake.set()
         self._overhead_ns += time.perf_counter_ns() - started
 
@@ -110,7 +116,7 @@ class Recorder:
         self, attributes: dict[str, AttributeValue], *, error: bool, timeout_seconds: float
     ) -> None:
         """Sends what is left and ``run.end``; waits at most the given time."""
-        if os.getpid() != self._pid or self._closing:
+        if self._silent or self._closing:
             return
         deadline = time.monotonic() + timeout_seconds
         self._closing = True
@@ -156,11 +162,11 @@ class Recorder:
                 row = self._ring.popleft()
             except IndexError:  # the training thread dropped it
                 break
-            tap = row.statistics.tap
-            waited = (now - row.statistics.stop_ns) / 1e9
+            statistics = row[2]
+            tap = statistics.tap
+            waited = (now - statistics.stop_ns) / 1e9
             if tap is not None and tap.settled_ns:
-                took = (tap.settled_ns - row.statistics.stop_ns) / 1e9
-                self._be_patient(took)
+                self._be_patient((tap.settled_ns - statistics.stop_ns) / 1e9)
             elif tap is not None and not final and waited < self._patience_seconds:
                 self._ring.appendleft(row)
                 break
@@ -215,8 +221,12 @@ def describe(error: BaseException) -> dict[str, AttributeValue]:
     }
 
 
-def _current_trace() -> Trace:
-    context = otel_trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
+def _after_fork(recorder: Recorder) -> None:
+    """Keeps the recorder silent in children, such as a data loader's: its thread is not there."""
+    known = weakref.ref(recorder)
+
+    def fall_silent() -> None:
+        if (here := known()) is not None:
+            here._silent = True  # noqa: SLF001  # its own module
+
+    os.register_at_fork(after_in_child=fall_silent)

@@ -91,18 +91,14 @@ class HistoryError(RuntimeError):
     """The file cannot be used as a history."""
 
 
-def connect(
-    path: Path, synchronous: Synchronous, *, timeout_seconds: float = _BUSY_SECONDS
-) -> sqlite3.Connection:
+def connect(path: Path, *, timeout_seconds: float = _BUSY_SECONDS) -> sqlite3.Connection:
     """A connection that any one thread at a time may use; transactions are begun explicitly."""
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False
     )
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    return connection
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
+def prepare(connection: sqlite3.Connection, path: Path, synchronous: Synchronous) -> None:
     """Makes the tables in a new file, and checks an old one.
 
     Raises:
@@ -123,6 +119,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} must have schema version {SCHEMA_VERSION}, got {version}: "
             "it was written by a newer Penaltyscope; run that one, or use another data folder."
         )
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
 
 
 def _create(connection: sqlite3.Connection) -> None:

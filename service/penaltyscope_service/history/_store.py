@@ -35,7 +35,7 @@ class History:
         self._path = path
         self._owner = owner
         self._writer = writer
-        self._reader = connect(path, "NORMAL")
+        self._reader = connect(path)
         self._reading = threading.Lock()
         self._terms: dict[int, tuple[str, ...]] = {}
         # Never given twice, also when the newest blocks were deleted: `through` refers to them.
@@ -58,8 +58,8 @@ class History:
         path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as undo:
             owner = undo.enter_context(closing(_own(path)))
-            writer = undo.enter_context(closing(connect(path, synchronous)))
-            prepare(writer, path)
+            writer = undo.enter_context(closing(connect(path)))
+            prepare(writer, path, synchronous)
             history = cls(path, writer, owner)
             undo.pop_all()
         return history
@@ -144,7 +144,7 @@ class History:
 
     def probe(self, now: float) -> None:
         """Writes something, to raise if that is not possible."""
-        connection = connect(self._path, "NORMAL", timeout_seconds=_PROBE_SECONDS)
+        connection = connect(self._path, timeout_seconds=_PROBE_SECONDS)
         try:
             connection.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (now,))
         finally:
@@ -175,7 +175,7 @@ class History:
 
 def _own(path: Path) -> sqlite3.Connection:
     """Holds a lock until it is closed, or the process ends in whatever way."""
-    owner = connect(path.with_name(path.name + ".lock"), "NORMAL", timeout_seconds=0)
+    owner = connect(path.with_name(path.name + ".lock"), timeout_seconds=0)
     try:
         owner.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:

@@ -143,7 +143,7 @@ class Writer:
             if batches:
                 self._store.ingest(batches)
         except (OSError, sqlite3.Error) as error:
-            _logger.exception("the history cannot be written")
+            _logger.error("the history cannot be written: %s", error)
             for job, _ in group:
                 job.fail(_unwritable(error))
         except Exception as error:  # noqa: BLE001  # as above

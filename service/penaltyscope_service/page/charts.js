@@ -106,14 +106,14 @@ function layout(scale, range, theme, annotations) {
     zeroline: false,
     color: theme.muted,
     fixedrange: true,
-    exponentformat: "power",
+    exponentformat: "e",
   };
   return {
     autosize: true,
     height: 250,
     margin: { l: 58, r: 14, t: 26, b: 36 },
-    paper_bgcolor: "transparent",
-    plot_bgcolor: "transparent",
+    paper_bgcolor: theme.surface,
+    plot_bgcolor: theme.surface,
     font: { family: theme.font, size: 12, color: theme.text },
     showlegend: false,
     // A finger on a chart scrolls the page; zooming needs a mouse.

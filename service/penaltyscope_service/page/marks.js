@@ -14,7 +14,8 @@ export function markTraces(findings, red) {
     x: steps.flatMap(({ step }) => [step, step, null]),
     y: steps.flatMap(() => [0, 1, null]),
     mode: "lines",
-    line: { color: red, width: 1.5 },
+    // Where there are many they are thinned out: wider, so that what is a stretch looks like one.
+    line: { color: red, width: steps.length <= FEW ? 1.5 : 3 },
     opacity: steps.length <= FEW ? 0.6 : 0.3,
     hoverinfo: "skip",
   };

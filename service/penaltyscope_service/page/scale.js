@@ -6,7 +6,6 @@ const SMALLEST_DECADE = -300;
 const MOST_TICKS = 7;
 
 const LINEAR = { kind: "linear", note: "", height: (y) => y, axis: { type: "linear" } };
-const LOG = { kind: "log", note: "", height: (y) => y, axis: { type: "log" } };
 
 /**
  * Chooses the scale for `values`; `wanted` is "linear", "log" or "auto".
@@ -22,9 +21,16 @@ export function scaleFor(wanted, values) {
   const median = sizes[sizes.length >> 1];
   const largest = sizes.at(-1);
   if (wanted === "auto" && largest / (positive ? sizes[0] : median) < WIDE) return LINEAR;
-  if (positive) return LOG;
+  if (positive) return logarithmic(sizes[0], largest);
   const lowest = Math.max(SMALLEST_DECADE, Math.floor(Math.log10(largest)) - MOST_DECADES);
   return symmetric(Math.max(lowest, Math.floor(Math.log10(median)) - 1), largest, finite);
+}
+
+function logarithmic(smallest, largest) {
+  const ticks = decades(Math.ceil(Math.log10(smallest)), Math.floor(Math.log10(largest)), 1);
+  // Within two decades the ticks between powers of ten are needed, and Plotly's own are good.
+  const own = ticks.length > 2 ? { tickvals: ticks, ticktext: ticks.map(powerOfTen) } : {};
+  return { kind: "log", note: "", height: (y) => y, axis: { type: "log", ...own } };
 }
 
 /**
@@ -34,13 +40,9 @@ export function scaleFor(wanted, values) {
 function symmetric(lowest, largest, values) {
   const threshold = 10 ** lowest;
   const height = (y) => Math.sign(y) * Math.log10(1 + Math.abs(y) / threshold);
-  const decades = Math.max(1, Math.ceil(Math.log10(largest) - lowest));
   const signs = [1, -1].filter((sign) => values.some((y) => y * sign > 0));
-  const stride = Math.max(1, Math.ceil((decades * signs.length) / MOST_TICKS));
-  const ticks = [0];
-  for (let decade = stride; decade <= decades; decade += stride) {
-    for (const sign of signs) ticks.push(sign * threshold * 10 ** decade);
-  }
+  const sizes = decades(lowest + 1, Math.ceil(Math.log10(largest)), signs.length);
+  const ticks = [0, ...signs.flatMap((sign) => sizes.map((size) => sign * size))];
   return {
     kind: "symlog",
     note: `log beyond ±${threshold.toExponential(0).replace("e+", "e")}`,
@@ -54,7 +56,15 @@ function symmetric(lowest, largest, values) {
   };
 }
 
-/** A tick as Plotly's own log axis writes it. */
+/** Powers of ten from one exponent to another, as many as an axis has room for on each side. */
+function decades(from, to, sides) {
+  const stride = Math.max(1, Math.ceil(((to - from + 1) * sides) / MOST_TICKS));
+  const exponents = [];
+  for (let exponent = from; exponent <= to; exponent += stride) exponents.push(exponent);
+  return exponents.map((exponent) => 10 ** exponent);
+}
+
+/** `10³` as Plotly reads it; plain where that is short. */
 function powerOfTen(y) {
   const exponent = Math.round(Math.log10(Math.abs(y)));
   const plain = y === 0 || Math.abs(exponent) < 4;

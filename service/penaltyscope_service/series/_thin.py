@@ -4,10 +4,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tsdownsample import NaNMinMaxDownsampler
+from tsdownsample import MinMaxDownsampler
 
 LEAST_POINTS: Final = 4
-"""Two ends and the extremes between."""
+"""Two ends and two points between."""
 
 
 def thin(
@@ -15,7 +15,8 @@ def thin(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """At most so many of the points, in order: the ends, and of every stretch the extremes.
 
-    Of a stretch with a NaN one of the two is the NaN; an infinity is an extreme anyway.
+    Numbers that are not finite are thinned apart from the others: the extremes of a stretch with a
+    NaN would be the NaN, and hide the very peak that led to it. Where they begin and end is kept.
 
     Args:
         step: ``[N]``, ascending, perhaps with repetitions.
@@ -29,11 +30,45 @@ def thin(
         raise ValueError(f"points must be at least {LEAST_POINTS}, got {points}.")
     if len(step) <= points:
         return step, value
-    even = points - 2 - points % 2
-    downsampler = NaNMinMaxDownsampler()  # type: ignore[no-untyped-call]
-    if step[0] == step[-1]:  # stretches of nothing would be empty
-        chosen = downsampler.downsample(value, n_out=even)
-    else:
-        chosen = downsampler.downsample(step, value, n_out=even)
-    index = np.unique(np.concatenate(([0, len(step) - 1], chosen.astype(np.int64))))
+    finite = np.isfinite(value)
+    bad = _spread(np.flatnonzero(~finite), points // 2)
+    extremes = _extremes(np.flatnonzero(finite), step, value, points - len(bad) - 2)
+    index = np.unique(np.concatenate(([0, len(step) - 1], bad, extremes)))
     return step[index], value[index]
+
+
+def _spread(where: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of these positions: the ends of those that follow each other, and others."""
+    if len(where) <= most:
+        return where
+    gap = np.diff(where) > 1
+    edges = where[np.append(gap, True) | np.insert(gap, 0, True)]
+    if len(edges) > most // 2:
+        edges = _evenly(edges, most // 2)
+    return np.union1d(edges, _evenly(where, most - len(edges)))
+
+
+def _evenly(positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    chosen: NDArray[np.int64] = positions[
+        np.linspace(0, len(positions) - 1, count).astype(np.int64)
+    ]
+    return chosen
+
+
+def _extremes(
+    where: NDArray[np.int64], step: NDArray[np.int64], value: NDArray[np.float64], most: int
+) -> NDArray[np.int64]:
+    """Of every stretch of steps the smallest and the largest of these positions."""
+    if len(where) <= most:
+        return where
+    even = most - most % 2
+    if not even:  # what is not finite has taken all the room
+        return where[:0]
+    downsampler = MinMaxDownsampler()  # type: ignore[no-untyped-call]
+    x, y = step[where], value[where]
+    if x[0] == x[-1]:  # stretches of nothing would be empty
+        chosen = downsampler.downsample(y, n_out=even)
+    else:
+        chosen = downsampler.downsample(x, y, n_out=even)
+    extremes: NDArray[np.int64] = where[chosen.astype(np.int64)]
+    return extremes

@@ -75,17 +75,17 @@ def test_one_graph_holds_it_with_its_gradient(call: Call) -> None:
     torch.testing.assert_close(got, gradients(call, leaves(call)))
 
 
-@pytest.mark.parametrize(
-    "call",
-    [call for call in CALLS if not any(isinstance(v, Tensor) for v in call.options.values())],
-    ids=str,
-)
+# Compiling for sizes that are not known yet is slow: one call of each penalty.
+one_call_each = {call.penalty: call for call in reversed(CALLS)}.values()
+
+
+@pytest.mark.parametrize("call", one_call_each, ids=str)
 @pytest.mark.usefixtures("fresh_compiler")
 def test_one_graph_holds_it_for_any_length(call: Call) -> None:
     compiled = torch.compile(call.bound, fullgraph=True, backend="aot_eager", dynamic=True)
-    for longer in (call.tensors, [torch.cat([x, x.flip(0), x]) for x in call.tensors]):
-        if call.tensors[0].dim() == call.tensors[-1].dim():
-            torch.testing.assert_close(compiled(*longer), call.bound(*longer))
+    for length in (1, 2, 5):
+        longer = [torch.cat([x] * length) for x in call.tensors]
+        torch.testing.assert_close(compiled(*longer), call.bound(*longer))
 
 
 class NoHostRead(TorchDispatchMode):

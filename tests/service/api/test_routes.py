@@ -159,13 +159,14 @@ def test_series_hold_the_lines_that_were_asked_for(client: Client) -> None:
     assert (series["nonfinite"], series["nonfinite_steps"]) == ([], 0)
 
 
-def test_series_are_downsampled_to_the_points_asked_for(client: Client) -> None:
+@pytest.mark.parametrize("points", [8, 100])
+def test_series_are_downsampled_to_the_points_asked_for(client: Client, points: int) -> None:
     send(client, make_request(make_block(steps=500), run="long"))
 
-    series = get(client, "/api/runs/long/series?points=100")
+    series = get(client, f"/api/runs/long/series?points={points}")
 
     assert len(series["series"]) == 3 * 2 + 3
-    assert all(2 <= len(line["step"]) <= 100 for line in series["series"])
+    assert all(2 <= len(line["step"]) <= points for line in series["series"])
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_an_unknown_run_is_404(client: Client, suffix: str) -> None:
             "points: input should be a valid integer, unable to parse string as an integer, "
             "got 'many'.",
         ),
-        ("points=1", "points: input should be greater than or equal to 4, got '1'."),
+        ("points=7", "points: input should be greater than or equal to 8, got '7'."),
         (
             "quantity=x",
             "quantity.0: input should be 'value', 'contribution' or 'gradient_norm', got 'x'.",

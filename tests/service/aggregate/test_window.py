@@ -1,0 +1,59 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penaltyscope_service.aggregate._window import Window
+
+ALL = slice(None)
+SECONDS = 30.0
+
+
+def period(now: float) -> int:
+    return int(now // SECONDS)
+
+
+@given(
+    spike=st.floats(0, 1000),
+    phase=st.floats(0, 1),
+    interval=st.floats(1, SECONDS),
+    steps=st.lists(st.floats(0, 1500), max_size=20),
+)
+def test_every_scraper_sees_every_spike(
+    spike: float, phase: float, interval: float, steps: list[float]
+) -> None:
+    window = Window.empty(1, 1)
+    arrivals = sorted([*((time, 1.0) for time in steps), (spike, 99.0)])
+    first = (phase - 1) * interval
+    scrapes = [first + i * interval for i in range(int(1200 / interval))]
+    seen = []
+    for scrape in scrapes:
+        while arrivals and arrivals[0][0] <= scrape:
+            time, number = arrivals.pop(0)
+            window.observe(period(time), ALL, np.array([[number]]))
+        seen.append(window.read(period(scrape))[0, 0])
+    assert 99.0 in seen
+
+
+def test_a_spike_is_forgotten_after_two_periods() -> None:
+    window = Window.empty(1, 1)
+    window.observe(10, ALL, np.array([[99.0]]))
+    assert window.read(10).item() == 99.0
+    assert window.read(11).item() == 99.0
+    assert np.isnan(window.read(12).item())
+    window.observe(11, ALL, np.array([[5.0]]))
+    assert window.read(11).item() == 99.0
+    assert window.read(12).item() == 5.0
+
+
+def test_reading_changes_nothing() -> None:
+    window = Window.empty(1, 1)
+    window.observe(10, ALL, np.array([[99.0]]))
+    assert np.isnan(window.read(50).item())
+    assert window.read(10).item() == 99.0
+
+
+def test_what_comes_with_an_older_clock_is_not_lost() -> None:
+    window = Window.empty(1, 1)
+    window.observe(10, ALL, np.array([[1.0]]))
+    window.observe(9, ALL, np.array([[99.0]]))
+    assert window.read(10).item() == 99.0

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penaltyscope_events import StepBlock
+from penaltyscope_service.history._payload import decode_block, decode_columns, encode_block
+from tests.service.steps import INF, NAN, ODD, SINGLES, blocks, make_steps, same_steps
+
+PACKED = pytest.mark.parametrize("packed", [False, True])
+
+
+def again(block: StepBlock, *, packed: bool) -> StepBlock:
+    return decode_block(
+        encode_block(block, packed=packed),
+        pipeline=block.pipeline,
+        incarnation=block.incarnation,
+        terms=block.terms,
+        rows=len(block),
+    )
+
+
+@PACKED
+@given(block=st.one_of(blocks(), blocks(numbers=SINGLES), blocks(numbers=ODD)))
+def test_a_block_comes_back_to_the_last_bit(block: StepBlock, packed: bool) -> None:
+    assert same_steps(again(block, packed=packed), block)
+
+
+@PACKED
+def test_signs_of_zero_and_payloads_of_nan_survive(packed: bool) -> None:
+    signalling = np.uint64(0x7FF0_0000_0000_0001).view(np.float64)
+    for odd in (-0.0, NAN, -NAN, INF, -INF, signalling):
+        block = make_steps(range(3), value=[[odd, 1.0]] * 3, norm=[[1.0, odd]] * 3, base=odd)
+        assert same_steps(again(block, packed=packed), block)
+
+
+@PACKED
+def test_singles_take_half_the_space_of_doubles(packed: bool) -> None:
+    doubles = np.random.default_rng(0).random((1024, 1))
+    singles = doubles.astype(np.float32).astype(np.float64)
+    sizes = [
+        len(encode_block(make_steps(range(1024), ["a"], value=n, norm=n), packed=packed))
+        for n in (singles, doubles)
+    ]
+    # Packed, that is value, norm and total; plain, each of the seven columns of numbers.
+    assert sizes[1] - sizes[0] == 1024 * 4 * (3 if packed else 7)
+
+
+def test_what_follows_from_other_columns_takes_no_space_when_packed() -> None:
+    random = np.random.default_rng(0).random((1024, 8)).astype(np.float32).astype(np.float64)
+    block = make_steps(range(1024), [f"t{i}" for i in range(8)], value=random, norm=random)
+    # Values and norms, 4 bytes each for 8 terms; the totals of 8 bytes; all else is constant.
+    assert len(encode_block(block, packed=True)) < 1024 * (2 * 8 * 4 + 8) + 400
+
+
+def test_a_chart_reads_only_the_columns_that_it_draws() -> None:
+    block = make_steps(range(5))
+    columns = decode_columns(
+        encode_block(block, packed=True), ["norm", "step"][1:], terms=2, rows=5
+    )
+    assert list(columns) == ["step"]
+
+
+def test_a_payload_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="the payload's kind must be 1 or 2, got 9"):
+        decode_columns(b"\x09", ["step"], terms=1, rows=1)
