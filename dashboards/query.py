@@ -68,9 +68,9 @@ def per_pipeline(metric: str) -> str:
 
 
 def above_baseline(by: str) -> str:
-    """The largest peak of a gradient norm as a multiple of the same term's own past."""
+    """The largest peak of a gradient norm as a multiple of its past, as the alert judges it."""
     peak = of("term_gradient_norm_window_max", TERM)
-    return f"max by ({by}) ({peak} / {of('term_gradient_norm_baseline', TERM)})"
+    return f"max by ({by}) ({peak} / min_over_time({of('term_gradient_norm_baseline', TERM)}[10m]))"
 
 
 def over_time(expr: str, legend: str) -> prometheus.Dataquery:

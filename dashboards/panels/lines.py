@@ -39,17 +39,23 @@ def lines(
         .show_points(VisibilityMode.NEVER)
         # Prometheus sorts series by labels: a term has the same colour in every panel of terms.
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(LegendDisplayMode.TABLE)
-            .placement(LegendPlacement.RIGHT if size[0] >= WIDE else LegendPlacement.BOTTOM)
-            .calcs(["lastNotNull", "max"])
-        )
+        .legend(_legend(beside=size[0] >= WIDE))
         .tooltip(
             common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
         )
     )
+
+
+def _legend(*, beside: bool) -> common.VizLegendOptions:
+    legend = (
+        common.VizLegendOptions()
+        .show_legend(True)
+        .display_mode(LegendDisplayMode.TABLE)
+        .placement(LegendPlacement.RIGHT if beside else LegendPlacement.BOTTOM)
+        .calcs(["lastNotNull", "max"])
+    )
+    # Below there is room for three lines: for those that matter.
+    return legend if beside else legend.sort_by("Last *").sort_desc(True)
 
 
 def logarithmic(panel: timeseries.Panel) -> timeseries.Panel:

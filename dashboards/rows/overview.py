@@ -64,7 +64,7 @@ def _numbers() -> list[Panel]:
         number(
             "Gradient norm / baseline",
             "The highest peak of any term's gradient norm within the time range, as a multiple of"
-            " that term's own baseline. Alerts at 100.",
+            " that term's lowest baseline of 10 minutes. Alerts at 100.",
             now(f"max({_RATIO})"),
             unit="suffix:x",
             steps=_RATIO_STEPS,

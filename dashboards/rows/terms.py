@@ -61,8 +61,8 @@ def panels() -> list[Panel]:
             logarithmic(
                 lines(
                     "Gradient norm / baseline",
-                    "How far each term's peak is above its own past. At 100 the alert"
-                    " PenaltyscopeGradientNormExploding fires.",
+                    "How far each term's peak is above its own past, the lowest baseline of 10"
+                    " minutes. At 100 the alert PenaltyscopeGradientNormExploding fires.",
                     over_time(above_baseline("run, pipeline, term"), BY_TERM),
                     unit="suffix:x",
                     size=(12, 9),

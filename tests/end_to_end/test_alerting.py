@@ -149,7 +149,7 @@ def test_a_gradient_norm_far_above_its_own_past_is_told(chain: Chain) -> None:
         "pipeline": "distillation",
         "term": "distill",
     }
-    assert "peaked at 24; its baseline is 0.2." in alert["annotations"]["description"]
+    assert "peaked at 24; its baseline was 0.2." in alert["annotations"]["description"]
     wait_for("clearing", lambda: chain.hook.alerts("resolved", run="climbing"))
 
 

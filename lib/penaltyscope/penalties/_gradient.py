@@ -83,7 +83,9 @@ def interpolated_gradient_penalty(
     """
     check_floating("x", x)
     check_floating("reference", reference)
-    x, reference = same_shape(("x", "reference"), x, reference)
+    # fn gets the precision that it is made for, but half precision is too coarse to draw in.
+    dtype = torch.promote_types(x.dtype, reference.dtype)
+    x, reference = same_shape(("x", "reference"), accumulator(x), accumulator(reference))
     if epsilon is None:
         drawn = x.shape[:1] if per_sample else ()
         epsilon = torch.rand(drawn, dtype=x.dtype, device=x.device, generator=generator)
@@ -92,7 +94,7 @@ def interpolated_gradient_penalty(
     else:
         number("epsilon", epsilon, low=0.0, high=1.0)
     # Not reference + epsilon * (x - reference), which misses x by a rounding error at epsilon = 1.
-    between = epsilon * x + (1.0 - epsilon) * reference
+    between = (epsilon * x + (1.0 - epsilon) * reference).to(dtype)
     return gradient_penalty(fn, between, target_norm=target_norm, per_sample=per_sample)
 
 

@@ -37,6 +37,5 @@ def finiteness(x: Tensor) -> Tensor:
         return torch.zeros((), dtype=torch.uint8, device=x.device)
     # One pass over the tensor: a NaN anywhere becomes both extremes, an infinity one of them.
     low, high = x.detach().aminmax()
-    nan = low.isnan()
-    infinite = ~nan & (low.isinf() | high.isinf())
-    return nan.to(torch.uint8) + infinite.to(torch.uint8) * 2
+    infinite = low.isinf() | high.isinf()
+    return low.isnan().to(torch.uint8) + infinite.to(torch.uint8) * 2

@@ -23,5 +23,5 @@ class SeriesQuery(BaseModel):
     """The first step, included."""
     to_step: int | None = None
     """The last step, included."""
-    points: Annotated[int, Field(ge=8, le=100_000)] = 1000
-    """Most points of a line; fewer than 8 could not hold its ends, peaks and gaps."""
+    points: Annotated[int, Field(ge=4, le=100_000)] = 1000
+    """Most points of a line."""

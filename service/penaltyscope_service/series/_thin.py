@@ -32,7 +32,7 @@ def thin(
         return step, value
     finite = np.isfinite(value)
     bad = _spread(np.flatnonzero(~finite), points // 2)
-    extremes = _extremes(np.flatnonzero(finite), step, value, points - len(bad) - 2)
+    extremes = _extremes(np.flatnonzero(finite), value, points - len(bad) - 2)
     index = np.unique(np.concatenate(([0, len(step) - 1], bad, extremes)))
     return step[index], value[index]
 
@@ -55,20 +55,16 @@ def _evenly(positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return chosen
 
 
-def _extremes(
-    where: NDArray[np.int64], step: NDArray[np.int64], value: NDArray[np.float64], most: int
-) -> NDArray[np.int64]:
-    """Of every stretch of steps the smallest and the largest of these positions."""
+def _extremes(where: NDArray[np.int64], value: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+    """Of every stretch of these positions the smallest and the largest number."""
     if len(where) <= most:
         return where
     even = most - most % 2
     if not even:  # what is not finite has taken all the room
         return where[:0]
+    # Stretches of equal length in steps would be empty in a gap; and given steps that repeat or
+    # are very large, the downsampler loses extremes, and even panics (tsdownsample 0.1.5).
     downsampler = MinMaxDownsampler()  # type: ignore[no-untyped-call]
-    x, y = step[where], value[where]
-    if x[0] == x[-1]:  # stretches of nothing would be empty
-        chosen = downsampler.downsample(y, n_out=even)
-    else:
-        chosen = downsampler.downsample(x, y, n_out=even)
+    chosen = downsampler.downsample(value[where], n_out=even)
     extremes: NDArray[np.int64] = where[chosen.astype(np.int64)]
     return extremes

@@ -137,8 +137,10 @@ def test_a_half_precision_critic_gets_half_precision() -> None:
 
 @pytest.mark.parametrize("epsilon", [0.0, 1.0])
 def test_epsilon_reaches_either_end_exactly(epsilon: float) -> None:
-    got = interpolated_gradient_penalty(cubic, X, Y, epsilon=epsilon)
-    assert torch.equal(got, gradient_penalty(cubic, X if epsilon else Y))
+    small, large = X * 1e-20, Y * 1e20  # beside the large end, the small one is a rounding error
+    for x, y in ((small, large), (large, small)):
+        got = interpolated_gradient_penalty(cubic, x, y, epsilon=epsilon)
+        assert torch.equal(got, gradient_penalty(cubic, x if epsilon else y))
 
 
 def test_epsilon_shares_the_gradient_between_the_ends() -> None:

@@ -159,7 +159,7 @@ def test_series_hold_the_lines_that_were_asked_for(client: Client) -> None:
     assert (series["nonfinite"], series["nonfinite_steps"]) == ([], 0)
 
 
-@pytest.mark.parametrize("points", [8, 100])
+@pytest.mark.parametrize("points", [4, 100])
 def test_series_are_downsampled_to_the_points_asked_for(client: Client, points: int) -> None:
     send(client, make_request(make_block(steps=500), run="long"))
 
@@ -202,7 +202,7 @@ def test_an_unknown_run_is_404(client: Client, suffix: str) -> None:
             "points: input should be a valid integer, unable to parse string as an integer, "
             "got 'many'.",
         ),
-        ("points=7", "points: input should be greater than or equal to 8, got '7'."),
+        ("points=3", "points: input should be greater than or equal to 4, got '3'."),
         (
             "quantity=x",
             "quantity.0: input should be 'value', 'contribution' or 'gradient_norm', got 'x'.",

@@ -100,7 +100,7 @@ def test_what_was_not_measured_or_evaluated_is_left_out_and_nan_is_not(
         ["a"],
         value=[[1.0], [NAN], [NAN], [4.0]],
         norm=[[1.0], [NAN], [NAN], [NAN]],
-        flags=[[0], [off], [0], [dark]],
+        flags=np.array([[0], [off], [0], [dark]]),
         total_norm=[1.0, NAN, NAN, NAN],
         base=[1.0, NAN, INF, 4.0],
     )

@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 from penaltyscope_service.series._thin import thin
 from tests.service.steps import INF, NAN, SINGLES
 
+STEP = st.one_of(st.integers(0, 50), st.integers(2**63 - 100, 2**63 - 1))
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
 @given(
-    pairs=st.lists(st.tuples(st.integers(0, 50), SINGLES), max_size=200),
+    pairs=st.lists(st.tuples(STEP, SINGLES), max_size=200),
     points=st.integers(4, 60),
 )
 def test_points_are_some_of_the_given_ones_in_order_the_ends_among_them(
@@ -28,9 +29,12 @@ def test_points_are_some_of_the_given_ones_in_order_the_ends_among_them(
         assert found[-1] == (pairs[-1][0], repr(pairs[-1][1]))
 
 
-@given(values=st.lists(FINITE, min_size=100, max_size=300), points=st.integers(4, 60))
-def test_the_extremes_of_the_whole_are_never_lost(values: list[float], points: int) -> None:
-    _, found = thin(np.arange(len(values)), np.array(values), points)
+@given(values=st.lists(FINITE, min_size=20, max_size=60), points=st.integers(4, 15))
+@pytest.mark.parametrize("repeated", [1, 9])
+def test_the_extremes_of_the_whole_are_never_lost(
+    values: list[float], points: int, repeated: int
+) -> None:
+    _, found = thin(np.arange(len(values)) // repeated, np.array(values), points)
     assert (found.min(), found.max()) == (min(values), max(values))
 
 
@@ -55,8 +59,8 @@ def test_a_run_that_stays_nan_leaves_room_for_what_was_before() -> None:
     value = np.sin(np.arange(10_000) / 100)
     value[2000:] = NAN
     step, found = thin(np.arange(10_000), value, 100)
-    assert np.isfinite(found).sum() > 60
-    assert step[np.isnan(found)].tolist() == [2000, 9999]
+    assert np.isfinite(found).sum() >= 50
+    assert step[np.isnan(found)][[0, -1]].tolist() == [2000, 9999]
 
 
 def test_many_evaluations_of_one_step_are_thinned_by_their_order() -> None:
