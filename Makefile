@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine with Python >= 3.11 and make:
-#   make demo    a training run, watched, with its page open in your browser
+#   make demo    two training runs, watched, and then a live page to look at
 #   make test    all tests
 # Both set up .venv from pinned versions first.
 

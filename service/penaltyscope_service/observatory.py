@@ -125,6 +125,8 @@ class Observatory:
 
     def ingest(self, batches: Sequence[Batch]) -> Outcome:
         """Keeps what is new; durable when it returns, and nothing has changed when it raises."""
+        if not batches:
+            return Outcome(new_steps=0, duplicates=0)
         intake = Intake(self._registry, now=self._clock(), gap_seconds=self._limits.gap_seconds)
         for batch in batches:
             intake.take(batch)

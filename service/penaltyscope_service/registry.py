@@ -1,7 +1,7 @@
 """Everything that is in memory about runs."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -71,6 +71,8 @@ class TrackedRun:
     """By rank."""
     streams: dict[tuple[int, str], TrackedStream] = field(default_factory=dict)
     """By rank and pipeline, in order of appearance."""
+    by_rank: dict[int, list[TrackedStream]] = field(default_factory=dict)
+    """The same by rank."""
     incidents: Counter[str] = field(default_factory=Counter)
     """By kind."""
 
@@ -84,9 +86,14 @@ class TrackedRun:
         found = {rank: s for (rank, name), s in self.streams.items() if name == pipeline}
         return dict(sorted(found.items()))
 
-    def of_rank(self, rank: int) -> list[TrackedStream]:
+    def of_rank(self, rank: int) -> Sequence[TrackedStream]:
         """The streams of a rank, in order of appearance."""
-        return [stream for (owner, _), stream in self.streams.items() if owner == rank]
+        return self.by_rank.get(rank, ())
+
+    def enter_stream(self, stream: TrackedStream) -> None:
+        """Adds a stream."""
+        self.streams[stream.row.rank, stream.row.pipeline] = stream
+        self.by_rank.setdefault(stream.row.rank, []).append(stream)
 
 
 @dataclass(slots=True)
@@ -113,7 +120,7 @@ class Registry:
         for row in rows.streams:
             stream = TrackedStream(row, self.window_seconds)
             self.streams[row.id] = stream
-            self._by_number[row.run].streams[row.rank, row.pipeline] = stream
+            self._by_number[row.run].enter_stream(stream)
         for source in rows.sources:
             self.streams[source.stream].sources[source.incarnation] = source
         for terms in rows.terms:

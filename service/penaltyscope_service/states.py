@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, cast
 
-from penaltyscope_events import Event, RunIdentity, names
+from penaltyscope_events import AttributeValue, Event, RunIdentity, names
 from penaltyscope_service.summary import Failure, State
 
 Status = Literal["finished", "failed", "interrupted"]
 
 _MOST_DROPPED: Final = 2**53
 """More is a client's mistake, and would not fit the history."""
+_LONGEST_TEXT: Final = 4096
+"""Characters of an exception that are kept: they are written with every request."""
 STALLED_INTERVALS: Final = 20
 """A run is stalled after so many of its own median step intervals."""
 
@@ -151,7 +153,8 @@ def fail(run: RunRecord, event: Event) -> RunRecord:
     message = event.attributes.get(names.EXCEPTION_MESSAGE)
     if kind is None and message is None:
         return run
-    return replace(run, failure=Failure(type=str(kind or ""), message=str(message or "")))
+    failure = Failure(type=_short(kind), message=_short(message))
+    return replace(run, failure=failure)
 
 
 def report(process: ProcessRecord, event: Event) -> ProcessRecord:
@@ -200,6 +203,10 @@ def state_of(
     if idle_seconds is not None and idle_seconds > patience_seconds:
         return "stalled"
     return "running"
+
+
+def _short(text: AttributeValue | None) -> str:
+    return str("" if text is None else text)[:_LONGEST_TEXT]
 
 
 def _reopen(run: RunRecord, endings: Mapping[int, Ending], now: float) -> RunRecord:

@@ -68,6 +68,6 @@ def last_step(run: TrackedRun, rank: int | None = None) -> int | None:
 
 def _least_median(run: TrackedRun, kind: int) -> float | None:
     """Over the pipelines of the lowest rank that has any."""
-    lowest = min((rank for rank, _ in run.streams), default=0)
+    lowest = min(run.by_rank, default=0)
     medians = [s.aggregate.intervals.median[kind] for s in run.of_rank(lowest)]
     return min((float(median) for median in medians if not np.isnan(median)), default=None)

@@ -67,3 +67,10 @@ def read(text: bytes) -> Samples:
 def labels(**given: str | int) -> tuple[tuple[str, str], ...]:
     """Labels as ``read`` gives them."""
     return tuple(sorted((name, str(value)) for name, value in given.items()))
+
+
+def counters(page: bytes) -> Samples:
+    """The counters and histograms of runs on a page."""
+    ends = ("_total", "_bucket", "_sum", "_count")
+    own = "series_refused_total"
+    return {name: s for name, s in read(page).items() if name.endswith(ends) and name != own}

@@ -78,6 +78,9 @@ BITS = st.integers(0, 2**64 - 1).map(lambda bits: float(np.uint64(bits).view(np.
 SINGLES = st.floats(width=32)
 ODD = st.sampled_from([0.0, -0.0, NAN, -NAN, INF, -INF, 5e-324, 1.7976931348623157e308])
 ANY = st.one_of(BITS, SINGLES, ODD)
+SECONDS = st.one_of(
+    st.floats(0, 1e4), st.integers(0, 10**13).map(lambda ns: ns / 1e9), st.just(1e300)
+)
 
 
 @st.composite
@@ -109,7 +112,7 @@ def blocks(
         step=integers(rows, st.integers(0, 20)) if draw(st.booleans()) else integers(rows, int64),
         seq=np.array(draw(st.permutations(range(rows))), np.int64),
         stop_ns=integers(rows, int64),
-        duration=np.array([draw(st.floats(0, 1e4)) for _ in range(rows)]),
+        duration=np.array([draw(SECONDS) for _ in range(rows)]),
         base=floats(rows),
         has_base=integers(rows, st.integers(0, 1)).astype(np.bool_),
         total=floats(rows),

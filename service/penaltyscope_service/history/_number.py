@@ -48,7 +48,8 @@ def as_singles(numbers: Numbers) -> NDArray[np.float32] | None:
 
 def encode_seconds(seconds: Numbers) -> bytes:
     """Durations ``[N]``, in most cases a whole number of nanoseconds that was divided by 1e9."""
-    scaled = np.rint(seconds * 1e9)
+    with np.errstate(over="ignore"):
+        scaled = np.rint(seconds * 1e9)
     if (np.abs(scaled) < _LARGEST_EXACT).all():
         nanoseconds = scaled.astype(np.int64)
         if _same(seconds.view(np.int64), nanoseconds / 1e9):

@@ -1,4 +1,4 @@
-/** The non-finite findings of one rank, step by step: what the charts mark, as text. */
+/** What was found to be non-finite on one rank, and in which order: the charts' marks as text. */
 
 import { byId, element, name, reconcile, setText } from "./dom.js";
 import { count, finding, plural } from "./format.js";
@@ -45,20 +45,31 @@ export function byStep(findings) {
     }));
 }
 
-/** Draws the first steps with findings; hidden while there are none. */
+/** Draws what became non-finite, each only when it first did; hidden while nothing has. */
 export function drawFindings(series) {
-  const steps = byStep(findingsOf(series));
+  const steps = byStep(onlyNew(findingsOf(series)));
+  const often = plural(series.nonfinite_steps, "evaluation");
   byId("findings").hidden = steps.length === 0;
-  const shown = steps.slice(0, ROWS);
-  const total = plural(series.nonfinite_steps, "non-finite evaluation");
-  const part = shown.length < steps.length ? `; the first ${plural(shown.length, "step")}` : "";
-  setText(byId("findings-title"), `${total} on rank ${series.rank}${part}`);
-  reconcile(byId("finding-rows"), shown, ({ step }) => step, create, (row, { findings }) => {
-    row.lastElementChild.replaceChildren(...findings.map(chip));
-  });
+  setText(byId("findings-note"), `${often} non-finite on rank ${series.rank}`);
+  reconcile(byId("finding-rows"), steps.slice(0, ROWS), ({ step }) => step, create, update);
+}
+
+const keyOf = (item) => JSON.stringify([item.term, finding(item)]);
+
+function onlyNew(findings) {
+  const seen = new Set();
+  return findings.filter((item) => !seen.has(keyOf(item)) && seen.add(keyOf(item)));
 }
 
 const create = ({ step }) =>
   element("tr", "", element("td", "", count(step)), element("td", "name"));
 
-const chip = (item) => element("span", "chip", name(item.term), ` ${finding(item)}`);
+function update(row, { findings }) {
+  reconcile(row.lastElementChild, findings, keyOf, createChip, () => {});
+}
+
+function createChip(item) {
+  const chip = element("span", "chip", name(item.term), ` ${finding(item)}`);
+  chip.title = item.term;
+  return chip;
+}

@@ -28,8 +28,9 @@ export function drawRuns(runs, selected) {
   filter.hidden = runs.length < FILTER_FROM && filter.value === "";
   const shown = runs.filter((run) => matches(run, filter.value));
   const bad = runs.filter((run) => run.first_nonfinite).length;
-  const total = shown.length < runs.length ? `${shown.length} of ${runs.length}` : `${runs.length}`;
-  setText(byId("runs-title"), `${total} runs${bad ? ` · ${bad} non-finite` : ""}`);
+  const part = shown.length < runs.length ? `${shown.length} of ` : "";
+  const alarms = bad > 0 ? ` · ${bad} non-finite` : "";
+  setText(byId("runs-title"), `${part}${plural(runs.length, "run")}${alarms}`);
   reconcile(byId("run-list"), shown, (run) => run.run, create, (item, run) =>
     update(item, run, run.run === selected),
   );
