@@ -45,7 +45,10 @@ def service() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="penaltyscope-demo-") as data:
         command = [str(Path(sys.executable).with_name("penaltyscope")), "serve"]
         process = subprocess.Popen(
-            [*command, "--port", "0", "--data-dir", data], stdout=subprocess.PIPE, text=True
+            [*command, "--port", "0", "--data-dir", data],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for us: the service goes last
         )
         try:
             assert process.stdout is not None
@@ -127,6 +130,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--once", action="store_true", help="end after the table")
     once = parser.parse_args().once
+    # Ended like by Ctrl-C, so that the service and its data do not stay behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(1)
     # The demonstration's own service, whatever the environment says of others.
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
@@ -143,11 +148,11 @@ def main() -> None:
         if once:
             return
         console.print("Ctrl-C ends it.")
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            console.print()
+        signal.pause()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        console.print()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import httpx
 import numpy as np
@@ -31,35 +32,42 @@ FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
-PROTOBUF: Final = {"content-type": "application/x-protobuf"}
+MARKS: Final = 2
+"""Traces that mark non-finite steps, after those of the lines."""
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     """A headless Chromium; where there is none the test is skipped, or fails if it must."""
     program = require("chromium")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
-        yield chromium
-        chromium.close()
+        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield browser
+        browser.close()
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A page, and all that the browser had to complain of."""
+class Visit:
+    """The page in a browser, and all that the browser had to complain of."""
 
     page: Page
+    url: str
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("console", self._on_console)
+        self.page.on("console", lambda message: self._note(message))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
 
-    def _on_console(self, message: ConsoleMessage) -> None:
-        # A broken content security policy is an error on the console, too.
+    def _note(self, message: ConsoleMessage) -> None:
+        # A breach of the content security policy is an error on the console, too.
         if message.type in ("error", "warning"):
             self.complaints.append(message.text)
+
+    def open(self, **selection: str | int) -> Page:
+        """Opens the page at what is selected."""
+        self.page.goto(f"{self.url}/#{urlencode(selection)}")
+        return self.page
 
 
 def send(
@@ -67,15 +75,14 @@ def send(
     *blocks: StepBlock,
     run: str,
     rank: int = 0,
-    world_size: int = 1,
     tags: Mapping[str, str] | None = None,
     events: Sequence[Event] = (),
 ) -> None:
     """Sends steps, then events, as one process of a job does; returns when they are kept."""
-    identity = RunIdentity(run_id=run, rank=rank, world_size=world_size, tags=tags or {})
-    scopes = [*map(encode_steps, blocks), encode_events(events)]
-    body = encode_request(identity, scopes)
-    answer = httpx.post(f"{url}/v1/logs", content=body, headers=PROTOBUF).raise_for_status()
+    identity = RunIdentity(run_id=run, rank=rank, world_size=rank + 1, tags=tags or {})
+    body = encode_request(identity, [*map(encode_steps, blocks), encode_events(events)])
+    headers = {"content-type": "application/x-protobuf"}
+    answer = httpx.post(f"{url}/v1/logs", content=body, headers=headers).raise_for_status()
     assert answer.content == b"", "some records were refused"
 
 
@@ -84,12 +91,25 @@ def end(status: str) -> Event:
     return Event(name=names.RUN_END, time_ns=1, attributes={names.STATUS: status})
 
 
-def spoil(
-    block: StepBlock, column: str, row: int | slice, term: int, number: float = np.nan
+def even(
+    steps: int,
+    terms: Sequence[str] = ("sparsity", "distill"),
+    *,
+    first: int = 0,
+    pipeline: str = "distillation",
 ) -> StepBlock:
-    """The block with one term's value or gradient norm made non-finite at some evaluations."""
+    """Numbers between 1 and 2, so that no chart has a reason to be logarithmic."""
+    block = make_block(steps, terms, first=first, pipeline=pipeline)
+    value = block.value + 1
+    return replace(block, value=value, contribution=value, gradient_norm=block.gradient_norm + 1)
+
+
+def spoil(
+    block: StepBlock, column: str, rows: int | slice, term: int, number: float = np.nan
+) -> StepBlock:
+    """The block with another value or gradient norm of a term at some evaluations."""
     matrix = getattr(block, column).copy()
-    matrix[row, term] = number
+    matrix[rows, term] = number
     columns: dict[str, Any] = {column: matrix}
     if column == "value":
         columns["contribution"] = matrix * block.weight
@@ -97,27 +117,24 @@ def spoil(
     return replace(spoilt, flags=complete_flags(spoilt.flags, spoilt.value, spoilt.gradient_norm))
 
 
-def make_page_block(
-    steps: int, terms: Sequence[str] = ("sparsity", "distill"), **options: Any
-) -> StepBlock:
-    """Numbers that differ by less than an order of magnitude, so that charts are linear."""
-    block = make_block(steps, terms, **options)
-    return replace(block, value=block.value + 1, gradient_norm=block.gradient_norm + 1)
-
-
 @dataclass(frozen=True)
 class Chart:
-    """What Plotly holds of one chart."""
+    """What the browser has drawn."""
 
     names: list[str]
     steps: list[list[int | None]]
     heights: list[list[float | None]]
     visible: list[bool]
-    range: tuple[float, float]
+    range: list[float]
     annotations: list[str]
 
+    @property
+    def marked(self) -> list[int | None]:
+        """The steps that are marked as non-finite."""
+        return self.steps[-1]
 
-_READ_CHART: Final = """(id) => {
+
+_READ: Final = """(id) => {
   const { data, layout } = document.getElementById(id);
   return {
     names: data.map((trace) => trace.name),
@@ -125,14 +142,23 @@ _READ_CHART: Final = """(id) => {
     heights: data.map((trace) => [...trace.y]),
     visible: data.map((trace) => (trace.visible ?? true) === true),
     range: [...layout.xaxis.range],
-    annotations: layout.annotations.map(({ x, text }) => `${x} ${text}`),
+    annotations: layout.annotations.map(({ x, text }) => `${x} at ${text}`),
   };
 }"""
 
 
 def read_chart(page: Page, quantity: str) -> Chart:
-    """Waits until the chart is drawn and reads what is in it."""
+    """Waits until the charts are drawn, the last one too, and reads one of them."""
+    page.wait_for_function("() => document.getElementById('chart-loss')?.data !== undefined")
+    return Chart(**page.evaluate(_READ, f"chart-{quantity}"))
+
+
+def wait_for_steps(page: Page, steps: int) -> None:
+    """Waits until the first line of every chart has so many points."""
     page.wait_for_function(
-        "id => document.getElementById(id)?.data !== undefined", arg=f"chart-{quantity}"
+        """(steps) => {
+          const plots = [...document.querySelectorAll(".plot")];
+          return plots.length === 4 && plots.every((plot) => plot.data?.[0].x.length === steps);
+        }""",
+        arg=steps,
     )
-    return Chart(**page.evaluate(_READ_CHART, f"chart-{quantity}"))

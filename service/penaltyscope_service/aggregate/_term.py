@@ -134,7 +134,7 @@ class TermAggregate:
 def _highest(numbers: Numbers) -> Numbers:
     """``[T]``: the maximum without the NaN; minus infinity where there is no number."""
     highest: Numbers = np.fmax.reduce(numbers, axis=0, initial=-np.inf)
-    return highest
+    return highest + 0.0  # of two zeros of different signs either is the maximum; show no sign
 
 
 def _numbers(block: StepBlock, rows: slice) -> tuple[Numbers, Mask]:

@@ -1,8 +1,10 @@
 /** What one run is, and what went wrong with it first, in plain words. */
 
 import { byId, element, name, reconcile, say, setText } from "./dom.js";
-import { ago, clock, count, plural, ranges, span, speed } from "./format.js";
+import { ago, clock, count, plural, ranges, shorten, span, speed } from "./format.js";
 import { drawState } from "./runs.js";
+
+const LONGEST_NAME = 60;
 
 const WORDS = {
   input: { nan: "was given NaN", inf: "was given an infinity" },
@@ -71,7 +73,7 @@ export function drawBanner(run) {
   byId("banner").hidden = first === null;
   if (first === null) return;
   const base = first.term === "base";
-  const subject = base ? "The task loss" : first.term;
+  const subject = base ? "The task loss" : shorten(first.term, LONGEST_NAME);
   const happened = WORDS[first.stage][first.kind];
   setText(byId("banner-title"), `${subject} ${happened} at step ${count(first.step)}`);
   setText(byId("banner-when"), whenText(run, first));
@@ -79,7 +81,7 @@ export function drawBanner(run) {
 }
 
 function whenText(run, { stage, rank, pipeline, time }) {
-  const where = `Stage ${stage}, rank ${rank}, pipeline ${pipeline}.`;
+  const where = `Stage ${stage}, rank ${rank}, pipeline ${shorten(pipeline, LONGEST_NAME)}.`;
   const since = `Since ${clock(time)} (${ago(time)})`;
   return `${where} ${since}; ${plural(run.nonfinite_steps, "evaluation")} non-finite so far.`;
 }

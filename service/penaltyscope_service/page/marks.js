@@ -46,7 +46,7 @@ export function firstAnnotation(findings, [from, to], red) {
       yref: "paper",
       yanchor: "bottom",
       yshift: 4,
-      xanchor: first.step - from > (to - from) / 2 ? "right" : "left",
+      xanchor: ["left", "center", "right"][Math.floor((2.999 * (first.step - from)) / (to - from))],
       text: escapeMarkup(text),
       showarrow: false,
       font: { color: red, size: 12 },

@@ -83,7 +83,7 @@ function drawSummary() {
   drawNotice(run);
   byId("selected").hidden = !run;
   byId("selected").classList.toggle("unloaded", state.loaded === null);
-  document.title = run ? `${alarmTitle(run)}${run.run} – Penaltyscope` : "Penaltyscope";
+  document.title = run ? `${alarmTitle(run)}${run.run} · Penaltyscope` : "Penaltyscope";
   if (!run) return;
   drawHeadline(run);
   drawBanner(run);
