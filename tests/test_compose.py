@@ -1,6 +1,7 @@
 """The compose file, as far as it can be judged without running it."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,22 @@ def test_grafana_knows_the_scrape_interval() -> None:
     assert datasource["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
 
 
-def test_the_webhook_address_that_is_replaced_is_the_one_in_the_configuration() -> None:
-    address = re.findall(r"s\|(.*?)\|", SERVICES["alertmanager"]["command"][0])[0]
-    config = yaml.safe_load((ROOT / "alerts/alertmanager.yml").read_text())
+def test_the_webhook_address_is_put_into_the_configuration_whatever_it_contains(
+    tmp_path: Path,
+) -> None:
+    address = r"https://example.org/hook?a=1&b=x|y\z"
+    [command] = SERVICES["alertmanager"]["command"]
+    prepare, start = command.split(" && exec ")
+    script = (
+        prepare.replace("$$", "$")
+        .replace("/etc/penaltyscope/alerts", str(ROOT / "alerts"))
+        .replace("/tmp", str(tmp_path))
+    )
+    subprocess.run(["/bin/sh", "-c", script], env={"PENALTYSCOPE_WEBHOOK_URL": address}, check=True)
+    config = yaml.safe_load((tmp_path / "alertmanager.yml").read_text())
     [receiver] = config["receivers"]
     assert [hook["url"] for hook in receiver["webhook_configs"]] == [address]
+    assert "--config.file=/tmp/alertmanager.yml" in start
 
 
 def _provisioned(kind: str, key: str) -> list[dict[str, Any]]:

@@ -95,19 +95,18 @@ def _describe_pipeline(run: TrackedRun, pipeline: str) -> PipelineDetail:
 def _describe_terms(pipeline: PipelineAggregate) -> tuple[TermDetail, ...]:
     latest = pipeline.take(lambda terms: terms.latest)
     real = pipeline.take(lambda terms: terms.latest_real)
-    share = pipeline.take(lambda terms: terms.share)
     nonfinite = pipeline.add(lambda terms: terms.nonfinite)
     nonfinite_step = pipeline.highest(lambda terms: terms.nonfinite_step)
     details = []
     for i, term in enumerate(pipeline.terms):
-        value, weight, contribution, norm = _numbers(latest[i], real[i])
+        value, weight, contribution, norm, share = _numbers(latest[i], real[i])
         detail = TermDetail(
             term=term,
             value=value,
             weight=weight,
             contribution=contribution,
             gradient_norm=norm,
-            gradient_share=None if np.isnan(share[i]) else float(share[i]),
+            gradient_share=share,
             nonfinite=_by_stage(nonfinite[i].tolist()),
             last_nonfinite_step=int(nonfinite_step[i]) if nonfinite_step[i] >= 0 else None,
         )

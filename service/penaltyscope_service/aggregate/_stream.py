@@ -109,7 +109,7 @@ class StreamAggregate:
         if incarnation not in self.incarnations:
             self.incarnations.append(incarnation)
             self.last_seq = self.last_step = -1
-            self.terms.forget_seq()
+            self.terms.gauges.forget_seq()
             self.gauges.forget_seq()
             self.intervals.forget_step()
         return incarnation == self.incarnations[-1]

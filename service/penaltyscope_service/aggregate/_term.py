@@ -10,11 +10,13 @@ from penaltyscope_events import FINDINGS, StepBlock
 from penaltyscope_service.aggregate._baseline import Baseline
 from penaltyscope_service.aggregate._gauge import Gauges
 from penaltyscope_service.aggregate._histogram import NORM_BOUNDS, Columns, Histogram
-from penaltyscope_service.aggregate._share import latest_share
+from penaltyscope_service.aggregate._share import gradient_shares
 from penaltyscope_service.aggregate._window import Window
 from penaltyscope_service.measured import evaluated, norm_measured
 
 _BITS: Final = np.array([finding.flag for finding in FINDINGS], np.int32)
+
+_GAUGES: Final = 5
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -25,15 +27,11 @@ class TermAggregate:
     """All columns are by term."""
 
     gauges: Gauges
-    """Value, weight, contribution, gradient norm."""
+    """Value, weight, contribution, gradient norm, share of the weighted gradient norm."""
     latest: Numbers
-    """``[T, 4]``: the same at the latest evaluation, finite or not."""
+    """``[T, 5]``: the same at the latest evaluation, finite or not."""
     latest_real: Mask
-    """``[T, 4]``: which of them mean something."""
-    share: Numbers
-    """``[T]``: of the weighted gradient norm; NaN while unknown."""
-    share_seq: int
-    """The evaluation at which shares could last be told; -1 for none."""
+    """``[T, 5]``: which of them mean something."""
     window: Window
     """Value, gradient norm."""
     baseline: Baseline
@@ -48,11 +46,9 @@ class TermAggregate:
     def empty(cls) -> Self:
         """There are no terms yet."""
         return cls(
-            gauges=Gauges.empty(0, 4),
-            latest=np.empty((0, 4)),
-            latest_real=np.empty((0, 4), np.bool_),
-            share=np.empty(0),
-            share_seq=-1,
+            gauges=Gauges.empty(0, _GAUGES),
+            latest=np.empty((0, _GAUGES)),
+            latest_real=np.empty((0, _GAUGES), np.bool_),
             window=Window.empty(0, 2),
             baseline=Baseline.empty(0),
             norms=Histogram.empty(NORM_BOUNDS, 0),
@@ -64,9 +60,9 @@ class TermAggregate:
         """Adds terms."""
         for part in (self.gauges, self.window, self.baseline, self.norms):
             part.widen(terms)
-        self.latest = np.concatenate((self.latest, np.full((terms, 4), np.nan)))
-        self.latest_real = np.concatenate((self.latest_real, np.zeros((terms, 4), np.bool_)))
-        self.share = np.concatenate((self.share, np.full(terms, np.nan)))
+        nothing = np.full((terms, _GAUGES), np.nan)
+        self.latest = np.concatenate((self.latest, nothing))
+        self.latest_real = np.concatenate((self.latest_real, np.isfinite(nothing)))
         none = np.zeros((terms, len(FINDINGS)), np.int64)
         self.nonfinite = np.concatenate((self.nonfinite, none))
         self.nonfinite_step = np.concatenate((self.nonfinite_step, np.full(terms, -1)))
@@ -105,16 +101,6 @@ class TermAggregate:
         for rows in (last, slice(None)):  # the last row alone says it all, in most cases
             if self.gauges.observe(columns, block.seq[rows], *_numbers(block, rows)):
                 break
-        share = latest_share(block)
-        if share is not None and share.seq > self.share_seq:
-            known = ~np.isnan(share.ratio)
-            self.share_seq = share.seq
-            self.share[columns] = np.where(known, share.ratio, self.share[columns])
-
-    def forget_seq(self) -> None:
-        """What comes next is by another process, and newer."""
-        self.gauges.forget_seq()
-        self.share_seq = -1
 
     def _count_nonfinite(self, columns: Columns, block: StepBlock) -> None:
         found = (block.flags[:, :, None] & _BITS) != 0
@@ -126,7 +112,7 @@ class TermAggregate:
         """``[N, T]`` for all terms, NaN for those that are not in the block."""
         if isinstance(columns, slice):
             return norm
-        spread = np.full((len(norm), len(self.share)), np.nan)
+        spread = np.full((len(norm), len(self.latest)), np.nan)
         spread[:, columns] = norm
         return spread
 
@@ -138,12 +124,13 @@ def _highest(numbers: Numbers) -> Numbers:
 
 
 def _numbers(block: StepBlock, rows: slice) -> tuple[Numbers, Mask]:
-    """``[N, T, 4]``: value, weight, contribution and norm, and which of them mean something."""
+    """``[N, T, 5]``: the numbers of ``gauges``, and which of them mean something."""
     flags = block.flags[rows]
-    numbers = np.empty((*flags.shape, 4))
-    real = np.ones((*flags.shape, 4), np.bool_)
+    numbers = np.empty((*flags.shape, _GAUGES))
+    real = np.ones((*flags.shape, _GAUGES), np.bool_)
     columns = (block.value, block.weight, block.contribution, block.gradient_norm)
     for i, column in enumerate(columns):
         numbers[..., i] = column[rows]
+    numbers[..., 4], real[..., 4] = gradient_shares(block, rows)
     real[..., 0], real[..., 3] = evaluated(flags), norm_measured(flags)
     return numbers, real

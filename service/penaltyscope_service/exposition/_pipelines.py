@@ -47,13 +47,13 @@ TERM_GAUGES: Final = (
         "gauge",
         f"Norm of the unweighted term's gradient {_LAST_FINITE}.",
     ),
+    Family(
+        "penaltyscope_term_gradient_share_ratio",
+        "gauge",
+        f"Weighted gradient norm over the sum of all terms' {_LAST_FINITE}.",
+    ),
 )
 """In the order of ``TermAggregate.gauges``."""
-SHARE: Final = Family(
-    "penaltyscope_term_gradient_share_ratio",
-    "gauge",
-    "Weighted gradient norm over the sum of all terms', on the lowest rank.",
-)
 WINDOW_GAUGES: Final = (
     Family(
         "penaltyscope_term_value_window_max",
@@ -107,10 +107,9 @@ def collect_terms(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samp
     def take(column: Callable[[TermAggregate], NDArray[Any]], *shape: int) -> NDArray[Any]:
         return _stack((p.take(column) for p in pipelines), (0, *shape))
 
-    gauges = take(lambda t: t.gauges.finite, 4)
+    gauges = take(lambda t: t.gauges.finite, len(TERM_GAUGES))
     for i, family in enumerate(TERM_GAUGES):
         yield family, Samples(owners, gauges[:, i])
-    yield SHARE, Samples(owners, take(lambda t: t.share))
     seen = _stack((p.highest(lambda t: t.window.read(moment.period)) for p in pipelines), (0, 2))
     # A run whose steps are rare keeps its last number, so that its series do not come and go.
     peaks = np.where(np.isnan(seen), gauges[:, [0, 3]], seen)

@@ -49,8 +49,9 @@ const plain = (x) => ({ text: number(x), bad: typeof x === "number" && !Number.i
 
 function found({ nan, inf }) {
   const parts = [];
-  if (nan) parts.push(`${count(nan)} NaN`);
-  if (inf) parts.push(`${count(inf)} Inf`);
+  // Breaks between the two kinds only, where the column is narrow.
+  if (nan) parts.push(`${count(nan)}\u00a0NaN`);
+  if (inf) parts.push(`${count(inf)}\u00a0Inf`);
   return { text: parts.join(", ") || "0", bad: parts.length > 0 };
 }
 

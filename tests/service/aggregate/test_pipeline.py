@@ -37,4 +37,4 @@ def test_one_rank_needs_no_combining() -> None:
     pipeline = PipelineAggregate.of({5: alone})
     assert pipeline.terms == ("a", "b")
     assert pipeline.lowest is alone
-    assert np.shares_memory(pipeline.take(lambda t: t.share), alone.terms.share)
+    assert np.shares_memory(pipeline.take(lambda t: t.latest), alone.terms.latest)

@@ -167,14 +167,15 @@ def test_shares_are_of_the_weighted_norms_and_disabled_terms_have_none() -> None
     off = [0, 0, DISABLED | UNMEASURED, UNMEASURED]
     weight, norm = [[-2.0, 1, 5, 0]], [[3.0, 2, NAN, NAN]]
     stream = aggregate(make_steps([0], terms, weight=weight, norm=norm, flags=[off]))
-    assert stream.terms.share.tolist() == [0.75, 0.25, 0.0, 0.0]
+    assert stream.terms.gauges.finite[:, 4].tolist() == [0.75, 0.25, 0.0, 0.0]
     stream.add(make_steps([1], terms, norm=[[NAN, 1, 1, 1]]), received_at=1.0, period=0)
-    assert stream.terms.share.tolist() == [0.75, 0.25, 0.0, 0.0]  # they cannot be told
+    assert not stream.terms.latest_real[:, 4].any()  # they cannot be told
+    assert stream.terms.gauges.finite[:, 4].tolist() == [0.75, 0.25, 0.0, 0.0]
 
 
 def test_a_share_that_cannot_be_known_is_not_made_up() -> None:
     row = make_steps([0], norm=[[1.0, NAN]], flags=[[0, UNMEASURED]])
-    assert np.isnan(aggregate(row).terms.share[1])
+    assert np.isnan(aggregate(row).terms.gauges.finite[1, 4])
 
 
 @pytest.mark.parametrize(
