@@ -33,7 +33,7 @@ def panels() -> list[Panel]:
                 unit="short",
                 size=(12, 9),
             ),
-            linear_below=1e-3,
+            linear_below=1e-2,
         ),
         lines(
             "Weight",

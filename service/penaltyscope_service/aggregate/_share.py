@@ -22,6 +22,6 @@ def gradient_shares(block: StepBlock, rows: slice) -> tuple[Numbers, Mask]:
         weighted = np.where(measured, np.abs(weight) * block.gradient_norm[rows], 0.0)
         total = weighted.sum(axis=1, keepdims=True)
     known = np.isfinite(total) & (total > 0)
-    ratio = weighted / np.where(known, total, 1.0)
+    ratio = np.divide(weighted, total, out=np.full(weighted.shape, np.nan), where=known)
     idle = ~evaluated(flags) | (weight == 0)
     return ratio, known & (measured | idle)

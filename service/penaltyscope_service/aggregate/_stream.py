@@ -147,6 +147,7 @@ def _totals(block: StepBlock) -> tuple[Numbers, Mask]:
     """``[N, 1, 4]``: total, base, loss and norm, and which of them mean something."""
     with np.errstate(invalid="ignore", over="ignore"):
         loss = block.total + np.where(block.has_base, block.base, 0.0)
+    loss[np.isnan(loss)] = np.nan  # of two NaN added, either one's sign may remain
     numbers = np.empty((len(block), 1, 4))
     for i, column in enumerate((block.total, block.base, loss, block.total_gradient_norm)):
         numbers[:, 0, i] = column

@@ -177,6 +177,16 @@ OVERFLOWING_NORM = Difference(
 )
 
 
+PIPELINES = {
+    "duplicate_name": "two terms of one name are refused; the reference loses the first's numbers",
+    "nothing_enabled": "a pipeline that adds nothing still reports its total of 0",
+    "grad_failure": "a number from the host has gradient 0; the reference leaves it out, or fails",
+    "grad_norms_ignore_extra_args": "norms are those of what was evaluated, with its options",
+    "negative_weight": "a term's weight is any finite number: a bonus has a negative one",
+}
+"""Pipelines, by the file's tag: where we answer something else, and what."""
+
+
 def defect_of(case: Case) -> Difference:
     """The one row that says why the reference is wrong here."""
     rows = [row for row in DEFECTS if row.covers(case)]

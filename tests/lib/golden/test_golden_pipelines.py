@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,22 +12,12 @@ from torch import Tensor
 import penaltyscope as ps
 from penaltyscope.result import PipelineResult
 from penaltyscope.term import SINGLE_INPUT
+from tests.lib.golden import differences
 from tests.lib.golden.golden_file import Case, assert_close, cases, parameters, tensor, tensors
 
 pytestmark = pytest.mark.golden
 
-NORMS_WITH_OPTIONS = (
-    "the norms are those of the function that was evaluated, with the call's options"
-)
-DIFFERENCES = {
-    "duplicate_name": "two terms of one name are refused; the reference loses the first's numbers",
-    "nothing_enabled": "a pipeline that adds nothing still reports its total of 0",
-    "grad_failure": "a number from the host has gradient 0; the reference leaves out, or fails",
-    "grad_norms_ignore_extra_args": NORMS_WITH_OPTIONS,
-}
-"""By the file's tag: where we answer something else, and what."""
-
-# Besides, the gradient of |x| at 0 is 0 here (see differences.py): x = 0 is compared in value only,
+# The gradient of |x| at 0 is 0 here (see differences.py): x = 0 is compared in value only,
 # and in gradient by the tests of the penalties themselves.
 
 
@@ -38,6 +27,10 @@ def host_sum(x: Tensor) -> Tensor:
 
 def argmax_sum(x: Tensor) -> Tensor:
     return x.argmax(-1).sum().to(x.dtype)
+
+
+def squares(x: Tensor) -> Tensor:
+    return x.square().sum()
 
 
 CRITICS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -211,7 +204,7 @@ def test_every_tag_that_stands_for_a_difference_is_in_the_table() -> None:
     }
     assert {
         tag for case in PIPELINES for tag in case.get("tags", ())
-    } <= harmless | DIFFERENCES.keys()
+    } <= harmless | differences.PIPELINES.keys()
 
 
 @pytest.mark.parametrize("case", parameters(cases("pipeline_from_spec")))
@@ -306,17 +299,42 @@ REFUSALS: dict[str, Callable[[], object]] = {
         ["kl_divergence"]
     )(torch.randn(3, 4)),
     "a penalty that returns a non-scalar (entropy reduction none)": lambda: ps.Pipeline(
-        [replace(ps.Term("h", ps.entropy), options={"reduction": "none"})]
+        [ps.Term("h", ps.entropy, options={"reduction": "none"})]
     )(torch.randn(3, 4)),
     "an input name that is not in the map": lambda: ps.Pipeline(
         [ps.Term("kl", ps.kl_divergence, inputs=("p", "q"))]
     )(p=torch.randn(3, 4)),
+    # Tinkex's specification of a regularizer is a term here.
+    '[weight: 1, name: ""]': lambda: ps.Term("", squares),
+    # Any callable may be a penalty; what it takes is known when it is called.
+    '[weight: 1, name: "a"]': lambda: ps.Pipeline([ps.Term("a", lambda: torch.ones(()))])(
+        torch.randn(3, 4)
+    ),
+    '[weight: 1, name: "a", async: 1]': lambda: ps.Term("a", squares, asynchronous=1),  # type: ignore[call-arg]
 }
 
 
+def is_negative_weight(case: Case) -> bool:
+    return "weight: -1" in case["what"]
+
+
+PIPELINE_RAISES = [
+    case for case in cases("raises") if case["target"].startswith(("pipeline", "tinkex"))
+]
+
+
 @pytest.mark.parametrize(
-    "case", parameters(c for c in cases("raises") if c["target"].startswith("pipeline"))
+    "case", parameters(case for case in PIPELINE_RAISES if not is_negative_weight(case))
 )
 def test_what_a_pipeline_of_the_reference_refuses_is_refused(case: Case) -> None:
     with pytest.raises((TypeError, ValueError)):
         REFUSALS[case["what"]]()
+
+
+@pytest.mark.parametrize(
+    "case", parameters(case for case in PIPELINE_RAISES if is_negative_weight(case))
+)
+def test_a_negative_weight_is_a_weight(case: Case) -> None:
+    assert differences.PIPELINES["negative_weight"]
+    result = ps.Pipeline([ps.Term("a", squares, weight=-1)])(torch.ones(3))
+    assert result.total.item() == -3
