@@ -36,7 +36,7 @@ system:  ## Prometheus, Alertmanager and Chromium, where they can be installed
 	@tests/install_real_parts.sh
 
 dashboards: $(VENV)/.installed-dev  ## write the dashboards' JSON anew
-	@$(BIN)/python dashboards/build.py
+	@$(BIN)/python -m dashboards.build
 
 clean:  ## forget the environment
 	rm -rf $(VENV)
