@@ -103,7 +103,7 @@ def test_the_webhook_address_is_put_into_the_configuration_whatever_it_contains(
     script = (
         prepare.replace("$$", "$")
         .replace("/etc/penaltyscope/alerts", str(ROOT / "alerts"))
-        .replace("/tmp", str(tmp_path))
+        .replace("> /tmp/", f"> {tmp_path}/")
     )
     subprocess.run(["/bin/sh", "-c", script], env={"PENALTYSCOPE_WEBHOOK_URL": address}, check=True)
     config = yaml.safe_load((tmp_path / "alertmanager.yml").read_text())
