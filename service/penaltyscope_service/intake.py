@@ -1,11 +1,11 @@
 """What a group of batches would change: worked out before anything is changed."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import Final, cast
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from penaltyscope_events import Event, StepBlock, names
@@ -179,7 +179,7 @@ class Intake:
             return self._is_new_exception(run, process, event)
         if event.name == names.INCIDENT:
             kind = str(event.attributes.get(INCIDENT_KIND, "unknown"))
-            attributes = orjson.dumps(dict(event.attributes)).decode()
+            attributes = json.dumps(dict(event.attributes))  # orjson would make NaN null
             self._incidents.append(Incident(run.id, process.rank, event.time_ns, kind, attributes))
         return True
 

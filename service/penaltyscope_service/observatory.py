@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -106,21 +107,24 @@ class Observatory:
             HistoryError: if the file cannot be used.
         """
         now = clock()
-        history = History.open(path, synchronous=limits.synchronous)
-        registry = restore(history, limits.window_seconds)
-        heard = (run.record.received_at for run in registry.runs.values())
-        watchman = Watchman(
-            Patience(
-                lost_after_seconds=limits.lost_after_seconds,
-                stall_floor_seconds=limits.stall_floor_seconds,
-                terminal_grace_seconds=limits.terminal_grace_seconds,
-            ),
-            Uptime(alive_at=max(heard, default=now), opened_at=now),
-        )
-        observatory = cls(history, registry, limits=limits, watchman=watchman, clock=clock)
-        for run in registry.runs.values():
-            if watchman.state(run, now) not in ("running", "stalled"):
-                observatory._pack(run.streams.values(), final=True)
+        with ExitStack() as undo:
+            history = History.open(path, synchronous=limits.synchronous)
+            undo.callback(history.close)
+            registry = restore(history, limits.window_seconds)
+            heard = (run.record.received_at for run in registry.runs.values())
+            watchman = Watchman(
+                Patience(
+                    lost_after_seconds=limits.lost_after_seconds,
+                    stall_floor_seconds=limits.stall_floor_seconds,
+                    terminal_grace_seconds=limits.terminal_grace_seconds,
+                ),
+                Uptime(alive_at=max(heard, default=now), opened_at=now),
+            )
+            observatory = cls(history, registry, limits=limits, watchman=watchman, clock=clock)
+            for run in registry.runs.values():
+                if watchman.state(run, now) not in ("running", "stalled"):
+                    observatory._pack(run.streams.values(), final=True)
+            undo.pop_all()
         return observatory
 
     def ingest(self, batches: Sequence[Batch]) -> Outcome:
@@ -208,7 +212,7 @@ class Observatory:
     def render(self) -> bytes:
         """The families of all runs in Prometheus' text format 0.0.4."""
         with self._lock:
-            waiting = [stream for stream in self._registry.streams.values() if stream.waiting]
+            waiting = self._registry.take_waiting()
         for stream in waiting:  # one by one, so that no request waits for all of them
             with self._lock:
                 stream.fold()

@@ -19,7 +19,8 @@ from penaltyscope_service.joining import join
 from penaltyscope_service.states import ProcessRecord, RunRecord
 
 _MOST_WAITING_ROWS: Final = 512
-"""Evaluations that may wait to be aggregated, per stream."""
+_MOST_WAITING_IN_ALL: Final = 2**18
+"""Evaluations that may wait to be aggregated, of one stream and of all together."""
 
 Arrival = tuple[float, StepBlock]
 """Evaluations, and when they were received."""
@@ -110,6 +111,10 @@ class Registry:
     terms: dict[tuple[str, ...], int] = field(default_factory=dict)
     """The numbers of lists of terms."""
     _by_number: dict[int, TrackedRun] = field(default_factory=dict)
+    _waiting: dict[int, TrackedStream] = field(default_factory=dict)
+    """Streams in which evaluations may wait."""
+    _waiting_rows: int = 0
+    """How many have come since nobody looked."""
 
     def enter(self, rows: Loaded | Changes) -> None:
         """Adds what was read from or written to the history, or replaces what was there."""
@@ -132,6 +137,18 @@ class Registry:
             stream = self.streams[place.stream]
             stream.loose[place] = stream.loose.get(place, 0) + len(steps)
             stream.append((received_at, steps))
+            self._waiting[place.stream] = stream
+            self._waiting_rows += len(steps)
+        if self._waiting_rows >= _MOST_WAITING_IN_ALL:
+            for stream in self.take_waiting():
+                stream.fold()
+
+    def take_waiting(self) -> Sequence[TrackedStream]:
+        """The streams that the caller has to fold before it can tell what they are."""
+        waiting = tuple(self._waiting.values())
+        self._waiting.clear()
+        self._waiting_rows = 0
+        return waiting
 
     def enter_incidents(self, run: int, kind: str, count: int) -> None:
         """Counts incidents."""

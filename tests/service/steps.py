@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from penaltyscope_events import COLUMNS, StepBlock, TermFlag, complete_flags
 
+UNHURRIED = settings(deadline=None)
+"""For tests of properties: how long one example takes says nothing on a busy machine."""
 NAN, INF = float("nan"), float("inf")
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penaltyscope_service.dedupe import MAX_SEQ, Gap, Ledger, admit
+from tests.service.steps import UNHURRIED
 
 DELAY = 300.0
 NUMBERS = st.lists(st.integers(0, 40), min_size=1, max_size=60)
@@ -26,6 +27,7 @@ def split(numbers: list[int], cuts: list[int]) -> list[list[int]]:
     return [part for part in parts if part]
 
 
+@UNHURRIED
 @given(numbers=NUMBERS, cuts=st.lists(st.integers(0, 60), max_size=8))
 def test_every_number_is_new_exactly_once_in_any_order_and_any_batches(
     numbers: list[int], cuts: list[int]
@@ -39,6 +41,7 @@ def test_every_number_is_new_exactly_once_in_any_order_and_any_batches(
     assert kept == list(dict.fromkeys(numbers))
 
 
+@UNHURRIED
 @given(numbers=NUMBERS, cuts=st.lists(st.integers(0, 60), max_size=8))
 def test_what_is_missing_is_what_did_not_arrive(numbers: list[int], cuts: list[int]) -> None:
     ledger = Ledger()
@@ -51,6 +54,7 @@ def test_what_is_missing_is_what_did_not_arrive(numbers: list[int], cuts: list[i
     assert ledger.high == max(numbers) + 1
 
 
+@UNHURRIED
 @given(
     parts=st.lists(st.tuples(st.floats(0, 200), NUMBERS), min_size=1, max_size=12),
     max_gaps=st.integers(0, 3),

@@ -40,12 +40,12 @@ def first_finding(block: StepBlock) -> FirstFinding:
         terms = hit.any(axis=0)
         if terms.any():
             order = int(terms.argmax())
-            time_ns = int(rows.stop_ns[hit[:, order].argmax()])
+            time_ns = int(rows.stop_ns[hit[:, order]].min())
             found.append(FirstFinding(step, stage, order, kind, block.terms[order], time_ns))
     value, order = STAGES.index("value"), len(block.terms)
     for kind, hits in enumerate((np.isnan(rows.base), np.isinf(rows.base))):
         hits &= rows.has_base
         if hits.any():
-            time_ns = int(rows.stop_ns[hits.argmax()])
+            time_ns = int(rows.stop_ns[hits].min())
             found.append(FirstFinding(step, value, order, kind, BASE_TERM, time_ns))
     return min(found)

@@ -28,14 +28,12 @@ def decode_columns(
     Raises:
         ValueError: if the payload is of an unknown kind.
     """
-    data = memoryview(payload)[1:]
-    match payload[0]:
-        case 1:
-            return decode_plain(data, terms=terms, rows=rows)
-        case 2:
-            return decode_packed(data, names, terms=terms, rows=rows)
-        case kind:
-            raise ValueError(f"the payload's kind must be {_PLAIN} or {_PACKED}, got {kind}.")
+    kind, data = payload[0], memoryview(payload)[1:]
+    if kind == _PLAIN:
+        return decode_plain(data, terms=terms, rows=rows)
+    if kind == _PACKED:
+        return decode_packed(data, names, terms=terms, rows=rows)
+    raise ValueError(f"the payload's kind must be {_PLAIN} or {_PACKED}, got {kind}.")
 
 
 def decode_block(

@@ -1,7 +1,7 @@
 """Reads parts of one stream, as they were at one moment."""
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,9 +49,16 @@ class Reader:
         ).fetchone()
         return decode_columns(payload, names, terms=len(head.terms), rows=head.rows)
 
-    def rollup(self, head: BlockHead) -> NDArray[np.void]:
-        """A packed block's rollup, as ``roll_up`` made it."""
-        (rows,) = self._connection.execute(
-            "SELECT rows FROM rollup WHERE block = ?", (head.id,)
-        ).fetchone()
-        return np.frombuffer(rows, ROLLUP).reshape(-1, 3 + 3 * len(head.terms))
+    def rollups(self, heads: Sequence[BlockHead]) -> NDArray[np.void]:
+        """The rollups of packed blocks with the same terms, all in one, as ``roll_up`` made them.
+
+        Args:
+            heads: at least one, in order of arrival.
+        """
+        wanted = {head.id for head in heads}
+        rows = self._connection.execute(
+            "SELECT block, rows FROM rollup WHERE block BETWEEN ? AND ? ORDER BY block",
+            (heads[0].id, heads[-1].id),
+        )
+        data = b"".join(data for block, data in rows if block in wanted)
+        return np.frombuffer(data, ROLLUP).reshape(-1, 3 + 3 * len(heads[0].terms))

@@ -59,7 +59,7 @@ class Incident(NamedTuple):
     time_ns: int
     kind: str
     attributes: str
-    """JSON."""
+    """JSON, with NaN and Infinity as Python writes them."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false, sh
 
 const wanted = new Map();
 let held = false;
+let postponed = null;
 
 /** Loads Plotly once; the numbers on the page do not wait for its megabytes. */
 const plotly = new Promise((resolve, reject) => {
@@ -37,6 +38,7 @@ export function chartPoints() {
 export async function drawCharts(shown, setView) {
   const Plotly = await plotly.catch(() => null);
   // Redrawing under a pressed pointer would end the zoom that someone is dragging.
+  postponed = held ? () => drawCharts(shown, setView) : null;
   if (!Plotly || held) return;
   reconcile(byId("charts"), CHARTS, ({ id }) => id, create, () => {});
   const marked = { ...shown, findings: findingsOf(shown.series) };
@@ -185,11 +187,15 @@ function create({ id, title }) {
   return figure;
 }
 
-addEventListener("pointerdown", (event) => {
+function press(event) {
   held = byId("charts").contains(event.target);
-}, true);
-for (const release of ["pointerup", "pointercancel", "blur"]) {
-  addEventListener(release, () => {
-    held = false;
-  }, true);
 }
+
+function release() {
+  held = false;
+  // Plotly must see the end of the drag first.
+  setTimeout(() => postponed?.());
+}
+
+addEventListener("pointerdown", press, true);
+for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, release, true);

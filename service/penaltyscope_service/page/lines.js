@@ -14,8 +14,8 @@ export const CHARTS = [
 ];
 
 /** A key that no name from outside can be: terms may be called anything. */
-export const BASE = Symbol("base");
-export const TOTAL = Symbol("total");
+const BASE = Symbol("base");
+const TOTAL = Symbol("total");
 
 /** Every line's label and look, by key: terms in order, then task loss and total penalty. */
 export function looks(terms) {

@@ -41,7 +41,8 @@ function symmetric(lowest, largest, values) {
   const threshold = 10 ** lowest;
   const height = (y) => Math.sign(y) * Math.log10(1 + Math.abs(y) / threshold);
   const signs = [1, -1].filter((sign) => values.some((y) => y * sign > 0));
-  const sizes = decades(lowest + 1, Math.ceil(Math.log10(largest)), signs.length);
+  // The first is the threshold itself, too near to the tick at 0.
+  const sizes = decades(lowest, Math.ceil(Math.log10(largest)), signs.length).slice(1);
   const ticks = [0, ...signs.flatMap((sign) => sizes.map((size) => sign * size))];
   return {
     kind: "symlog",

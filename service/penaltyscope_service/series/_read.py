@@ -46,9 +46,9 @@ def read_series(
     raw = RawLines(keys, within.from_step, within.to_step)
     with history.reading() as reader:
         heads = reader.heads(stream, within.from_step, within.to_step)
-        coarse = _coarse(heads, within)
+        coarse, fine = _split(heads, within)
         rolled = read_rolled(reader, coarse, keys)
-        raw.read(reader, [head for head in heads if head not in coarse])
+        raw.read(reader, fine)
         nonfinite, nonfinite_steps = read_nonfinite(reader, heads, within.from_step, within.to_step)
     steps, points = raw.points()
     firsts = [head.first_step for head in coarse] + steps[:1].tolist()
@@ -69,15 +69,16 @@ def read_series(
     )
 
 
-def _coarse(heads: Sequence[BlockHead], within: Range) -> set[BlockHead]:
-    """Blocks whose rollups are fine enough: at least as many of them as stretches of points."""
+def _split(heads: Sequence[BlockHead], within: Range) -> tuple[list[BlockHead], list[BlockHead]]:
+    """The blocks whose rollups are fine enough for so many points, and the others."""
     if sum(head.rows for head in heads) * 2 < ROLLUP_ROWS * within.points:
-        return set()
-    return {
-        head
-        for head in heads
-        if head.packed and within.from_step <= head.first_step and head.last_step <= within.to_step
-    }
+        return [], list(heads)
+    coarse: list[BlockHead] = []
+    fine: list[BlockHead] = []
+    for head in heads:
+        inside = within.from_step <= head.first_step and head.last_step <= within.to_step
+        (coarse if head.packed and inside else fine).append(head)
+    return coarse, fine
 
 
 def _line(key: LineKey, parts: Sequence[Points], points: int) -> Line:

@@ -1,6 +1,7 @@
 """Lines from rollups: the extremes of many steps at once."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from penaltyscope_service.history import BlockHead, Reader, rollup_column
 from penaltyscope_service.series._lines import LineKey
 from penaltyscope_service.series._raw import Points
 
-_POINTS = (
+_POINTS: Final = (
     ("lowest_step", "lowest", "finite_count"),
     ("highest_step", "highest", "finite_count"),
     ("nonfinite_step", "nonfinite", "nonfinite_count"),
@@ -21,21 +22,29 @@ def read_rolled(
     reader: Reader, heads: Iterable[BlockHead], keys: Sequence[LineKey]
 ) -> list[Points]:
     """The points of every line, in no order."""
-    found: list[list[NDArray[np.void]]] = [[] for _ in keys]
+    by_terms: dict[tuple[str, ...], list[BlockHead]] = {}
     for head in heads:
-        rollup = reader.rollup(head)
-        for key, parts in zip(keys, found, strict=True):
-            place = key.place(head.terms)
+        by_terms.setdefault(head.terms, []).append(head)
+    found: list[list[Points]] = [[] for _ in keys]
+    for terms, alike in by_terms.items():
+        rollups = reader.rollups(alike)
+        for key, points in zip(keys, found, strict=True):
+            place = key.place(terms)
             if place is not None:
-                parts.append(rollup[:, rollup_column(key.column, place)])
-    return [_points(parts) for parts in found]
+                points += _points(rollups[:, rollup_column(key.column, place)])
+    nothing = (np.empty(0, np.int64), np.empty(0))
+    return [
+        (
+            np.concatenate([nothing[0], *(step for step, _ in points)]),
+            np.concatenate([nothing[1], *(value for _, value in points)]),
+        )
+        for points in found
+    ]
 
 
-def _points(parts: list[NDArray[np.void]]) -> Points:
-    if not parts:
-        return np.empty(0, np.int64), np.empty(0)
-    rollup = np.concatenate(parts)
-    there = [rollup[count] > 0 for *_, count in _POINTS]
-    steps = [rollup[step][t] for (step, *_), t in zip(_POINTS, there, strict=True)]
-    values = [rollup[value][t] for (_, value, _), t in zip(_POINTS, there, strict=True)]
-    return np.concatenate(steps), np.concatenate(values)
+def _points(rollup: NDArray[np.void]) -> list[Points]:
+    points: list[Points] = []
+    for step, value, count in _POINTS:
+        there = rollup[count] > 0
+        points.append((rollup[step][there], rollup[value][there]))
+    return points

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penaltyscope_service.aggregate._baseline import GROUP_ROWS, Baseline, lower_median
-from tests.service.steps import NAN
+from tests.service.steps import NAN, UNHURRIED
 
 WINDOW = 41 * GROUP_ROWS
 
@@ -48,6 +48,7 @@ def test_terms_do_not_influence_each_other() -> None:
     assert baseline.value.tolist() == [2.0, 5.0]
 
 
+@UNHURRIED
 @given(st.lists(st.floats(allow_infinity=False), min_size=1, max_size=30))
 def test_the_median_is_a_number_that_was_seen(numbers: list[float]) -> None:
     seen = sorted(n for n in numbers if n == n)

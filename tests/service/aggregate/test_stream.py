@@ -17,7 +17,7 @@ from penaltyscope_service.aggregate import (
     take_snapshot,
 )
 from penaltyscope_service.measured import evaluated, norm_measured
-from tests.service.steps import INF, NAN, ODD, SINGLES, blocks, make_steps
+from tests.service.steps import INF, NAN, ODD, SINGLES, UNHURRIED, blocks, make_steps
 
 UNMEASURED, DISABLED = TermFlag.NORM_NOT_MEASURED, TermFlag.DISABLED
 
@@ -29,6 +29,7 @@ def aggregate(*parts: StepBlock, received_at: float = 100.0) -> StreamAggregate:
     return stream
 
 
+@UNHURRIED
 @given(
     block=st.one_of(blocks(), blocks(numbers=SINGLES), blocks(numbers=ODD)),
     cuts=st.lists(st.integers(0, 12), max_size=4),
@@ -41,6 +42,7 @@ def test_how_steps_were_batched_makes_no_difference_not_even_in_the_last_bit(
     assert take_snapshot(aggregate(*parts)) == take_snapshot(aggregate(block))
 
 
+@UNHURRIED
 @given(st.one_of(blocks(), blocks(numbers=SINGLES), blocks(numbers=ODD)))
 def test_counts_are_those_that_one_gets_by_counting(block: StepBlock) -> None:
     stream = aggregate(block)
@@ -57,6 +59,7 @@ def test_counts_are_those_that_one_gets_by_counting(block: StepBlock) -> None:
     assert stream.base_nonfinite.tolist() == [np.isnan(base).sum(), np.isinf(base).sum()]
 
 
+@UNHURRIED
 @given(st.one_of(blocks(), blocks(numbers=SINGLES)))
 def test_histograms_hold_what_is_finite_and_was_measured(block: StepBlock) -> None:
     stream = aggregate(block)
@@ -73,6 +76,7 @@ def test_histograms_hold_what_is_finite_and_was_measured(block: StepBlock) -> No
     assert stream.durations.sums[0] == sum(seconds)
 
 
+@UNHURRIED
 @given(st.one_of(blocks(), blocks(numbers=SINGLES), blocks(numbers=ODD)))
 def test_gauges_hold_the_last_finite_number_that_means_something(block: StepBlock) -> None:
     stream = aggregate(block)
@@ -202,6 +206,7 @@ def test_the_first_finding_is_the_earliest_in_causal_order(
     assert time_ns == 5
 
 
+@UNHURRIED
 @given(st.one_of(blocks(), blocks(numbers=ODD)))
 def test_a_snapshot_is_the_aggregate(block: StepBlock) -> None:
     stream = aggregate(block)

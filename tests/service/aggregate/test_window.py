@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penaltyscope_service.aggregate._window import Window
+from tests.service.steps import UNHURRIED
 
 ALL = slice(None)
 SECONDS = 30.0
@@ -12,6 +13,7 @@ def period(now: float) -> int:
     return int(now // SECONDS)
 
 
+@UNHURRIED
 @given(
     spike=st.floats(0, 1000),
     phase=st.floats(0, 1),

@@ -15,12 +15,13 @@ from penaltyscope_service.exposition._text import (
     format_labels,
     format_samples,
 )
-from tests.service.steps import ANY, INF, NAN
+from tests.service.steps import ANY, INF, NAN, UNHURRIED
 
 GAUGE = Family("some_gauge", "gauge", "Some gauge.")
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(NAME, NAME), min_size=1, unique=True))
 def test_any_name_comes_through_as_prometheus_own_client_writes_it(
     names: list[tuple[str, str]],
@@ -34,6 +35,7 @@ def test_any_name_comes_through_as_prometheus_own_client_writes_it(
     assert text == generate_latest(registry)
 
 
+@UNHURRIED
 @given(st.lists(ANY, min_size=1, max_size=50))
 def test_numbers_come_through_to_the_last_bit_and_nan_is_left_out(numbers: list[float]) -> None:
     owners = [format_labels({"i": i}) for i in range(len(numbers))]

@@ -4,10 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penaltyscope_service.history._integer import decode_integers, encode_integers
+from tests.service.steps import UNHURRIED
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
+@UNHURRIED
 @given(st.lists(st.one_of(INT64, st.integers(0, 300)), min_size=1, max_size=50))
 def test_integers_come_back_as_they_were(numbers: list[int]) -> None:
     encoded = encode_integers(np.array(numbers, np.int64))

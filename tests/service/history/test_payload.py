@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from penaltyscope_events import StepBlock
 from penaltyscope_service.history._payload import decode_block, decode_columns, encode_block
-from tests.service.steps import INF, NAN, ODD, SINGLES, blocks, make_steps, same_steps
+from tests.service.steps import INF, NAN, ODD, SINGLES, UNHURRIED, blocks, make_steps, same_steps
 
 PACKED = pytest.mark.parametrize("packed", [False, True])
 
@@ -21,6 +21,7 @@ def again(block: StepBlock, *, packed: bool) -> StepBlock:
 
 
 @PACKED
+@UNHURRIED
 @given(block=st.one_of(blocks(), blocks(numbers=SINGLES), blocks(numbers=ODD)))
 def test_a_block_comes_back_to_the_last_bit(block: StepBlock, packed: bool) -> None:
     assert same_steps(again(block, packed=packed), block)

@@ -6,7 +6,7 @@ from penaltyscope_events import StepBlock
 from penaltyscope_service.history import ROLLUP_ROWS, rollup_column
 from penaltyscope_service.history._rollup import roll_up
 from penaltyscope_service.measured import evaluated, norm_measured, total_norm_measured
-from tests.service.steps import INF, NAN, ODD, SINGLES, blocks, make_steps
+from tests.service.steps import INF, NAN, ODD, SINGLES, UNHURRIED, blocks, make_steps
 
 
 def real_numbers(block: StepBlock, column: str, term: int) -> list[tuple[float, int]]:
@@ -25,6 +25,7 @@ def real_numbers(block: StepBlock, column: str, term: int) -> list[tuple[float, 
     return list(zip(numbers[real].tolist(), block.step[real].tolist(), strict=True))
 
 
+@UNHURRIED
 @given(st.one_of(blocks(), blocks(numbers=ODD), blocks(numbers=SINGLES)))
 def test_a_rollup_has_the_extremes_of_every_column(block: StepBlock) -> None:
     (rollup,) = roll_up(block)

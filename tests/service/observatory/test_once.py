@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penaltyscope_events import names
@@ -103,7 +103,7 @@ def test_numbers_that_cannot_be_counted_are_refused_and_the_others_kept(
     assert (outcome.new_steps, outcome.refused) == (1, {"invalid_value": 2})
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(deadline=None, max_examples=25)
 @given(
     order=st.lists(st.integers(0, 30), min_size=1, max_size=40),
     cuts=st.lists(st.tuples(st.integers(1, 40), st.booleans()), max_size=6),

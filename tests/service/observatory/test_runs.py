@@ -139,3 +139,12 @@ def test_readers_are_served_while_steps_come_in(observatory: Observatory) -> Non
     assert min(looks) > 2
     total = sum(read(observatory.render())["pipeline_steps_total"].values())
     assert total == 5000
+
+
+def test_what_nobody_looks_at_does_not_pile_up_in_memory(observatory: Observatory) -> None:
+    steps = make_steps(range(500), ["a"])
+    for first in range(0, 550, 50):
+        observatory.ingest([batch(steps, run=f"run {first + i}") for i in range(50)])
+    streams = observatory._registry.streams.values()
+    assert sum(stream.waiting_rows for stream in streams) < 2**18 < 550 * 500
+    assert {run.steps for run in observatory.runs()} == {500}

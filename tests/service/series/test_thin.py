@@ -4,12 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penaltyscope_service.series._thin import thin
-from tests.service.steps import INF, NAN, SINGLES
+from tests.service.steps import INF, NAN, SINGLES, UNHURRIED
 
 STEP = st.one_of(st.integers(0, 50), st.integers(2**63 - 100, 2**63 - 1))
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
+@UNHURRIED
 @given(
     pairs=st.lists(st.tuples(STEP, SINGLES), max_size=200),
     points=st.integers(4, 60),
@@ -29,6 +30,7 @@ def test_points_are_some_of_the_given_ones_in_order_the_ends_among_them(
         assert found[-1] == (pairs[-1][0], repr(pairs[-1][1]))
 
 
+@UNHURRIED
 @given(values=st.lists(FINITE, min_size=20, max_size=60), points=st.integers(4, 15))
 @pytest.mark.parametrize("repeated", [1, 9])
 def test_the_extremes_of_the_whole_are_never_lost(

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import httpx
 import numpy as np
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
 
 from penaltyscope_events import (
     Event,
@@ -32,6 +32,8 @@ FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
+WIDE: Final[ViewportSize] = {"width": 1600, "height": 1000}
+NARROW: Final[ViewportSize] = {"width": 390, "height": 844}
 MARKS: Final = 2
 """Traces that mark non-finite steps, after those of the lines."""
 
