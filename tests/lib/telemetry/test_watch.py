@@ -98,6 +98,21 @@ def test_a_run_is_started_recorded_and_ended(exporter: InMemoryLogRecordExporter
     assert exporter._stopped
 
 
+def test_the_coefficient_of_a_controller_shows_up_as_the_weight(
+    exporter: InMemoryLogRecordExporter,
+) -> None:
+    controller = ps.schedules.AdaptiveKL(0.1, target=1.0)
+    watched = ps.Pipeline([ps.Term("kl", ps.l2, weight=controller)])
+    sent = []
+    with ps.watch(watched, exporter=exporter):
+        for _ in range(2):
+            sent.append((controller.weight,))
+            train(watched, torch.ones(2, requires_grad=True))
+            controller.update(100.0)
+    assert sent[0] < sent[1]
+    assert [attribute(r, names.TERM_WEIGHT) for r in of(exporter, names.PIPELINE_STOP)] == sent
+
+
 @pytest.mark.parametrize(
     ("element", "flags"),
     [
