@@ -1,0 +1,86 @@
+"""Closed forms of entropy, with and without a temperature."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from penaltyscope._fused._divergences import finite, logs, mass
+from penaltyscope._fused._form import (
+    Form,
+    Mask,
+    Sketch,
+    View,
+    above,
+    columns,
+    entries,
+    kept,
+    near,
+    total,
+)
+from penaltyscope.penalties._arguments import choice, positive
+from penaltyscope.penalties._divergences import _NEGLIGIBLE_LOG_PROBABILITY
+from penaltyscope.penalties._reduction import PositionReduction, check_position_reduction
+
+
+def entropy(
+    f: Sketch,
+    x: int,
+    *,
+    mode: Literal["bonus", "penalty"] = "bonus",
+    reduction: PositionReduction = "mean",
+    normalize: bool = False,
+    temperature: float = 1.0,
+    mask: Mask = None,
+) -> Form:
+    """``Σ p log p``, with the gradient ``p(log p + 1)``."""
+    choice("mode", mode, ("bonus", "penalty"))
+    check_position_reduction(reduction)
+    positive("temperature", temperature)
+    factor = -1.0 if mode == "bonus" else 1.0
+    classes = f.ask(columns, x)
+    if normalize:
+        factor *= 1.0 / math.log(classes) if classes > 1 else 0.0
+    view = View(x, mask)
+    if temperature == 1.0:
+        p = _counted(f, mass(f, view), sure=f.ask(above, view, _NEGLIGIBLE_LOG_PROBABILITY))
+        information = f(torch.mul, p, logs(f, view))
+        slope = f(torch.add, information, p)
+        value = total(f, information)
+    else:
+        value, slope = _tempered(f, view, temperature, classes)
+    return Form({x: ((factor / temperature, slope),)}, ((factor, value),), "position", reduction)
+
+
+def _tempered(f: Sketch, view: View, temperature: float, classes: int) -> tuple[int, int]:
+    """``Σ π z`` and ``π(z - Σ π z)``, z being the logarithm of ``π = softmax(x / T)``."""
+    z = f(_log_softmax, entries(f, view), constants=(temperature,))
+    pi = f(torch.exp, z)
+    # No z is below -(range of x)/T - log V.
+    reach = (-_NEGLIGIBLE_LOG_PROBABILITY - math.log(classes)) * temperature
+    sure = f.ask(near, view, view, reach)
+    p = _counted(f, pi, sure=sure)
+    information = f(torch.mul, p, finite(f, z, sure=sure))
+    each = f(_row_sum, information)
+    # Dropped positions hold a uniform distribution.
+    value = total(f, kept(f, view, each))
+    if sure:
+        return value, f(torch.mul, f(torch.sub, z, each), pi)
+    slope = f(torch.add, information, p)
+    return value, f(torch.sub, slope, f(torch.mul, pi, f(_row_sum, slope)))
+
+
+def _counted(f: Sketch, p: int, *, sure: bool) -> int:
+    """``p``, or 0 where its logarithm is taken for that of 0, unless that surely is nowhere."""
+    return (
+        p if sure else f(torch.threshold, p, constants=(math.exp(_NEGLIGIBLE_LOG_PROBABILITY), 0.0))
+    )
+
+
+def _log_softmax(x: Tensor, temperature: float) -> Tensor:
+    return torch.log_softmax(x / temperature, -1)
+
+
+def _row_sum(x: Tensor) -> Tensor:
+    return x.sum(-1, keepdim=True)

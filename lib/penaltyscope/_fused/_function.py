@@ -1,0 +1,79 @@
+"""A total whose gradients are there already, as autograd sees it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+Plain: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+"""The total once more, from tensors and weights, by functions that autograd can differentiate."""
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401  # autograd's context has no public type
+        total: Tensor,
+        plain: Plain,
+        tensors: int,
+        gradients: Sequence[Tensor | None],
+        *inputs: Tensor,
+    ) -> Tensor:
+        ctx.plain, ctx.tensors = plain, tensors
+        ctx.save_for_backward(*inputs, *gradients)
+        return total.clone()
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        upstream: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        saved: tuple[Tensor, ...] = ctx.saved_tensors
+        inputs, gradients = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        found = (
+            _again(ctx.plain, ctx.tensors, inputs, upstream)
+            if torch.is_grad_enabled()
+            else [_scaled(g, upstream, x) for g, x in zip(gradients, inputs, strict=True)]
+        )
+        return None, None, None, None, *found
+
+
+def attach(
+    total: Tensor,
+    plain: Plain,
+    tensors: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+) -> Tensor:
+    """``total``, 0-d, as a differentiable function of tensors and weights.
+
+    Args:
+        total: the value.
+        plain: what second derivatives are taken of.
+        tensors: of which the total is a function.
+        weights: likewise.
+        gradients: of the total by tensors and weights, in the dtype of sums; None for none.
+    """
+    attached: Tensor = _Total.apply(  # type: ignore[no-untyped-call]
+        total, plain, len(tensors), gradients, *tensors, *weights
+    )
+    return attached
+
+
+def _scaled(gradient: Tensor | None, upstream: Tensor, x: Tensor) -> Tensor | None:
+    # Rounded to half precision last: a loss scale is there to save what that would lose.
+    return None if gradient is None else (gradient * upstream.to(gradient)).to(x.dtype)
+
+
+def _again(
+    plain: Plain, tensors: int, inputs: Sequence[Tensor], upstream: Tensor
+) -> Sequence[Tensor | None]:
+    # Aliases, because one input may be computed from another: the gradient must stop here.
+    aliases = [x.view_as(x) for x in inputs]
+    total = plain(aliases[:tensors], aliases[tensors:]).to(upstream.dtype)
+    if not total.requires_grad:
+        return [None] * len(aliases)
+    wanted = [x for x in aliases if x.requires_grad]
+    found = iter(torch.autograd.grad(total, wanted, upstream, create_graph=True, allow_unused=True))
+    return [next(found) if x.requires_grad else None for x in aliases]

@@ -1,0 +1,65 @@
+"""Scalars: numbers on the host where reading them waits for nothing, else 0-d tensors."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Scalar: TypeAlias = float | Tensor
+
+
+def on_host(x: Tensor) -> bool:
+    """Whether Python may look at the contents of ``x`` without waiting or breaking a graph."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def read(scalars: list[Tensor]) -> list[Scalar]:
+    """0-d tensors as numbers where that is free, else as they are."""
+    if not on_host(scalars[0]):
+        return [*scalars]
+    # Not item(), which counts as a synchronisation.
+    numbers: list[Scalar] = torch.stack(scalars).numpy().tolist()
+    return numbers
+
+
+def read_one(x: Tensor) -> Scalar:
+    """The 0-d ``x`` as a number where that is free, else as it is."""
+    # NumPy has no bfloat16.
+    return float((x.float() if x.dtype == torch.bfloat16 else x).numpy()) if on_host(x) else x
+
+
+def sum_dtype(x: Tensor) -> torch.dtype:
+    """The dtype that sums over ``x`` are kept in."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def wide(x: Tensor) -> Tensor:
+    """``x`` in float64 where the device has it."""
+    return x if x.device.type == "mps" else x.double()
+
+
+def vector(scalars: Sequence[Scalar], like: Tensor) -> Tensor:
+    """The scalars as one vector in the dtype and on the device of ``like``."""
+    if not any(isinstance(s, Tensor) for s in scalars):
+        # A plain copy to an accelerator would make the host wait for it.
+        return torch.tensor(scalars, dtype=like.dtype).to(like.device, non_blocking=True)
+    parts = [s.to(like) if isinstance(s, Tensor) else like.new_full((), s) for s in scalars]
+    return torch.stack(parts)
+
+
+def size(x: Scalar) -> Scalar:
+    """``|x|``."""
+    return x.abs() if isinstance(x, Tensor) else abs(x)
+
+
+def root(square: Scalar) -> Scalar:
+    """The root of a square that rounding may have made negative; NaN stays NaN."""
+    return square.clamp(min=0).sqrt() if isinstance(square, Tensor) else max(square, 0.0) ** 0.5
+
+
+def times(weight: Scalar, x: Scalar) -> Scalar:
+    """``weight * x``, and 0 for a weight of 0 whatever ``x`` is."""
+    if isinstance(weight, Tensor):
+        return torch.where(weight == 0, 0.0, weight * x)
+    return weight * x if weight else 0.0

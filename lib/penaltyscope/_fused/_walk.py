@@ -1,0 +1,54 @@
+"""A walk over the rows: a program is run for every block, and its numbers are added up."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from penaltyscope._fused._blocks import block_height
+from penaltyscope._fused._plan import Task
+from penaltyscope._fused._scalar import Scalar, on_host, read, wide
+
+# A sum of float32 squares between these has lost nothing to overflow or underflow.
+_LEAST, _MOST = 1e-30, 1e37
+
+Given = Tensor | Scalar | None
+"""A matrix, of which each block takes its rows; a scalar; None where precision is asked for."""
+
+
+def walk(task: Task, leaves: Sequence[Given], like: Tensor, numbers: list[Scalar]) -> None:
+    """Finds the numbers of a task, over all rows.
+
+    Args:
+        task: at least one number.
+        leaves: what its program starts from.
+        like: a matrix of those rows.
+        numbers: all numbers; those of the task are written.
+    """
+    quick = on_host(like)
+    # Elsewhere kernels wait for memory, and precision costs nothing.
+    _walk(task, leaves, like, numbers, precise=not quick)
+    if quick and like.dtype != torch.float64:
+        for place in task.squares:
+            if not _LEAST < numbers[place] < _MOST:
+                _walk(task, leaves, like, numbers, precise=True)
+                return
+
+
+def _walk(
+    task: Task, leaves: Sequence[Given], like: Tensor, numbers: list[Scalar], *, precise: bool
+) -> None:
+    given = [precise if leaf is None else leaf for leaf in leaves]
+    run, count, height = task.program.run, like.shape[0], block_height(like)
+    if count <= height:
+        found = read(run(*given))
+    else:
+        table: list[Tensor] = []
+        for first in range(0, count, height):
+            rows = slice(first, first + height)
+            # A coefficient on a device is 0-d.
+            table += run(*[x[rows] if isinstance(x, Tensor) and x.dim() else x for x in given])
+        sums = wide(torch.stack(table).view(-1, len(task.numbers))).sum(0)
+        found = read([*sums.unbind()])
+    for place, number in zip(task.numbers, found, strict=True):
+        numbers[place] = number
