@@ -65,6 +65,9 @@ def serve(
     lost_after_seconds: Annotated[str | None, _flag("lost_after_seconds")] = None,
     window_seconds: Annotated[str | None, _flag("window_seconds")] = None,
     gap_seconds: Annotated[str | None, _flag("gap_seconds")] = None,
+    retention_days: Annotated[str | None, _flag("retention_days")] = None,
+    retention_runs: Annotated[str | None, _flag("retention_runs")] = None,
+    retention_bytes: Annotated[str | None, _flag("retention_bytes")] = None,
     synchronous: Annotated[str | None, _flag("synchronous")] = None,
 ) -> None:
     """Takes events over OTLP, keeps every step, serves metrics, an API and a live page.
@@ -77,6 +80,7 @@ def serve(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    logging.getLogger("penaltyscope_service").setLevel(logging.INFO)
     try:
         listening = server.bind(settings.host, settings.port)
     except OSError as error:

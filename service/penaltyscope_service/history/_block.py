@@ -2,6 +2,7 @@
 
 import sqlite3
 from typing import Final
+from zlib import crc32
 
 from penaltyscope_service.history._payload import encode_block
 from penaltyscope_service.history._rollup import roll_up
@@ -10,7 +11,7 @@ from penaltyscope_service.history._rows import NewBlock
 BLOCK_ROWS: Final = 1024
 """Evaluations in a packed block, at most."""
 
-_INSERT: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def insert_block(
@@ -18,6 +19,7 @@ def insert_block(
 ) -> None:
     """Adds a block; a packed one gets its rollup."""
     steps = block.steps
+    payload = encode_block(steps, packed=packed)
     connection.execute(
         _INSERT,
         (
@@ -29,7 +31,8 @@ def insert_block(
             int(steps.step.max()),
             int(steps.nonfinite.sum()),
             block.received_at,
-            encode_block(steps, packed=packed),
+            payload,
+            crc32(payload),
         ),
     )
     if packed:
