@@ -1,5 +1,6 @@
 """Every step ever received, in one SQLite file."""
 
+from penaltyscope_service.history._archive import Archive
 from penaltyscope_service.history._backup import back_up
 from penaltyscope_service.history._block import BLOCK_ROWS
 from penaltyscope_service.history._damage import DamagedError, is_damage
@@ -26,6 +27,7 @@ __all__ = [
     "GRAVE_SECONDS",
     "ROLLUP_ROWS",
     "SCHEMA_VERSION",
+    "Archive",
     "BlockHead",
     "Changes",
     "DamagedError",
