@@ -1,4 +1,4 @@
-"""The command line: ``penaltyscope serve``."""
+"""The command line: ``penaltyscope serve``, and the commands beside it."""
 
 import logging
 import sqlite3
@@ -12,10 +12,16 @@ from pydantic_core import ErrorDetails
 
 from penaltyscope_service import server
 from penaltyscope_service.app import create_app
+from penaltyscope_service.commands import back_up_history, export_run, import_files
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.settings import Settings, flag, variable
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+cli.command("export")(export_run)
+cli.command("import")(import_files)
+cli.command("backup")(back_up_history)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar
 from penaltyscope_events.names import BASE_TERM
 from penaltyscope_service.decode import Batch
 from penaltyscope_service.exposition import Exposition, Moment, write
-from penaltyscope_service.history import DamagedError, History, Synchronous, is_damage
+from penaltyscope_service.history import Archive, DamagedError, History, Synchronous, is_damage
 from penaltyscope_service.housekeeping import Housekeeper, Retention
 from penaltyscope_service.intake import Intake
 from penaltyscope_service.opening import open_history
@@ -225,6 +225,10 @@ class Observatory:
                 points,
             ),
         )
+
+    def archive(self, run_id: str) -> AbstractContextManager[Archive | None]:
+        """All steps of a run as they are at one moment, if it is known."""
+        return self._history.archive(run_id)
 
     def render(self) -> bytes:
         """The families of all runs in Prometheus' text format 0.0.4."""

@@ -3,11 +3,12 @@
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, Self
 
 from penaltyscope_events import StepBlock
+from penaltyscope_service.history._archive import Archive
 from penaltyscope_service.history._block import BLOCK_ROWS, insert_block
 from penaltyscope_service.history._commit import write_records
 from penaltyscope_service.history._damage import DamagedError, is_damage, look_for_damage
@@ -141,6 +142,10 @@ class History:
                 yield Reader(self._reader, self._terms)
             finally:
                 self._reader.execute("ROLLBACK")
+
+    def archive(self, run: str) -> AbstractContextManager[Archive | None]:
+        """A run with all its steps; every caller gets a connection of its own."""
+        return Archive.open(self._path, run)
 
     def size_bytes(self) -> int:
         """Of the file and its log."""
