@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
 from penaltyscope_events.names import BASE_TERM
 from penaltyscope_service.decode import Batch
@@ -28,6 +28,8 @@ from penaltyscope_service.vitals import Patience, Watchman
 _logger: Final = logging.getLogger(__name__)
 _LAST_STEP: Final = 2**63 - 1
 _DAY_SECONDS: Final = 86_400.0
+_FAULT_SECONDS: Final = 30.0
+"""Longer than clients wait before they send again what could not be written."""
 
 Seen = TypeVar("Seen")
 
@@ -66,6 +68,14 @@ class Outcome:
     duplicates: int
     refused: Mapping[str, int] = field(default_factory=dict)
     """Records that cannot be kept, per reason."""
+
+
+class _Fault(NamedTuple):
+    """Why steps could not be written the last time."""
+
+    at: float
+    reason: str
+    is_damage: bool
 
 
 class UnknownName(KeyError):  # noqa: N818  # a name, not a fault
@@ -116,7 +126,7 @@ class Observatory:
             writing=self._writing,
             lock=self._lock,
         )
-        self._damage = ""
+        self._fault: _Fault | None = None
 
     @classmethod
     def open(cls, path: Path, *, limits: Limits, clock: Callable[[], float] = time.time) -> Self:
@@ -249,12 +259,16 @@ class Observatory:
         return write(page, self._history.size_bytes())
 
     def check(self) -> None:
-        """Raises when the history cannot be written, or was found to be damaged."""
-        if self._damage:
+        """Raises when the history cannot be written, or could not a moment ago."""
+        fault = self._fault
+        if fault is not None and fault.is_damage:
             raise DamagedError(
-                f"the file is damaged ({self._damage}); when the service is started again, "
+                f"the file is damaged ({fault.reason}); when the service is started again, "
                 "it puts the file aside and saves what can be read."
             )
+        # What fits a probe may not fit a request; but who is not asked any more must come back.
+        if fault is not None and self._clock() - fault.at < _FAULT_SECONDS:
+            raise OSError(fault.reason)
         self._history.probe(self._clock())
 
     def close(self) -> None:
@@ -273,9 +287,10 @@ class Observatory:
         changes = intake.changes()
         try:
             incidents = self._history.commit(changes)
-        except sqlite3.Error as error:
-            self._damage = str(error) if is_damage(error) else self._damage
+        except (OSError, sqlite3.Error) as error:
+            self._fault = _Fault(self._clock(), str(error), is_damage(error))
             raise
+        self._fault = None
         with self._lock:
             self._registry.enter(changes)
             self._registry.enter_blocks(changes.blocks)

@@ -3,9 +3,11 @@
 import logging
 import os
 import random
+import shutil
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from penaltyscope_service.history import Archive, DamagedError, HistoryError
@@ -16,18 +18,31 @@ RUNS = ("a", "b", "c")
 ROWS = 3000
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A history of three runs, one of them under way."""
-    observatory = open_observatory(tmp_path)
-    numbers = random.Random(1)
+    folder = tmp_path_factory.mktemp("template")
+    observatory = open_observatory(folder)
+    numbers = np.random.default_rng(1)
     for first in range(0, ROWS, 100):
         for run in RUNS:
-            value = [[numbers.gauss(0, 1), float(first)] for _ in range(100)]
+            value = np.stack((numbers.normal(size=100), np.full(100, float(first))), axis=1)
             observatory.ingest([batch(make_steps(range(first, first + 100), value=value), run=run)])
     observatory.ingest([batch(run=run, events=[ending("finished")]) for run in RUNS[1:]])
+    observatory.tidy()
     observatory.close()
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(template: Path, tmp_path: Path) -> Path:
+    """A copy."""
+    return Path(shutil.copytree(template, tmp_path / "data"))
+
+
+def asides(folder: Path) -> list[Path]:
+    """Damaged files, without their logs."""
+    return [file for file in folder.glob("*damaged*") if not file.name.endswith("-wal")]
 
 
 def steps_in(folder: Path) -> dict[str, set[tuple[int, float]]]:
@@ -56,7 +71,7 @@ def test_the_start_says_what_was_found(folder: Path, caplog: pytest.LogCaptureFi
     )
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_page_of_rubbish_costs_no_more_than_what_was_on_it(
     folder: Path, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -75,12 +90,12 @@ def test_a_page_of_rubbish_costs_no_more_than_what_was_on_it(
     assert all(counted.get(run, 0) <= ROWS for run in RUNS)
     observatory.ingest([batch(make_steps(range(ROWS, ROWS + 5)), run="a")])
     observatory.close()
-    aside = [file for file in folder.iterdir() if "damaged" in file.name]
+    aside = asides(folder)
     if aside:
         assert "is damaged" in caplog.text
         assert str(aside[0]) in caplog.text
         open_observatory(folder).close()  # once is enough
-        assert len([file for file in folder.iterdir() if "damaged" in file.name]) == len(aside)
+        assert asides(folder) == aside
     else:  # a page that held nothing
         assert kept == dict.fromkeys(RUNS, TRUTH)
 
@@ -105,7 +120,7 @@ def test_steps_are_saved_from_both_sides_of_the_damage(folder: Path) -> None:
     observatory.close()
 
 
-@pytest.mark.parametrize("left", [1, 100, 4096, 20_000])
+@pytest.mark.parametrize("left", [100, 4096, 20_000])
 def test_a_file_that_was_cut_off_is_put_aside(folder: Path, left: int) -> None:
     file = folder / "history.sqlite"
     os.truncate(file, left)
@@ -113,7 +128,7 @@ def test_a_file_that_was_cut_off_is_put_aside(folder: Path, left: int) -> None:
     observatory.ingest([batch(make_steps(range(5)), run="new")])
     assert "new" in {run.run for run in observatory.runs()}
     observatory.close()
-    (aside,) = [file for file in folder.iterdir() if "damaged" in file.name]
+    (aside,) = asides(folder)
     assert aside.stat().st_size == left
 
 
@@ -136,7 +151,7 @@ def test_another_database_or_a_newer_one_is_left_where_it_is(folder: Path) -> No
     with pytest.raises(HistoryError, match="newer Penaltyscope"):
         open_observatory(folder)
     assert set(before) <= set(folder.iterdir())
-    assert not any("damaged" in file.name for file in folder.iterdir())
+    assert asides(folder) == []
 
 
 def test_an_older_copy_that_was_put_back_goes_on_and_says_what_is_missing(tmp_path: Path) -> None:
@@ -166,6 +181,7 @@ def test_damage_that_is_met_while_serving_makes_it_unready_and_a_restart_saves(
     file = folder / "history.sqlite"
     with file.open("r+b") as opened:
         opened.write(b"\0" * file.stat().st_size)
+    observatory._history._writer.execute("PRAGMA shrink_memory")
     more = batch(make_steps(range(ROWS, ROWS + 5000)), run="a")
     with pytest.raises(sqlite3.DatabaseError):
         observatory.ingest([more])

@@ -103,5 +103,5 @@ def _highest(connection: sqlite3.Connection) -> int:
 
 def _select(
     connection: sqlite3.Connection, table: str, columns: tuple[str, ...]
-) -> Iterator[tuple[Any, ...]]:
-    yield from connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY 1")
+) -> list[tuple[Any, ...]]:
+    return connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY 1").fetchall()

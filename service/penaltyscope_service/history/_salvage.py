@@ -63,6 +63,7 @@ def salvage(damaged: Path, path: Path) -> None:
         for table in _KEYS:
             _copy(old, into, table)
         into.execute("COMMIT")
+    Path(f"{damaged}-shm").unlink(missing_ok=True)  # made by reading
     replace(path, new)
 
 

@@ -133,7 +133,7 @@ def test_a_deleted_run_that_is_started_again_is_back(
 
 
 def test_the_file_shrinks_when_it_is_too_large(tmp_path: Path, clock: Clock) -> None:
-    limit = 2 * 1024**2
+    limit = 1024**2
     observatory = open_observatory(tmp_path, clock, retention_bytes=limit)
     names_of_all = [f"run {i}" for i in range(12)]
     finish(observatory, clock, *names_of_all, rows=5000)
