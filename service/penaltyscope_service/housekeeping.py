@@ -116,8 +116,10 @@ class Housekeeper:
     def _give_back(self) -> None:
         with self._writing:
             worth_it = self._history.free_ratio() > _FREE_RATIO
-        while worth_it and self._piece(self._history.shrink, _PAGES):
-            pass
+        left = self._piece(self._history.shrink, _PAGES) if worth_it else 0
+        before = left + 1
+        while 0 < left < before:  # on a full disk not even this gets on
+            before, left = left, self._piece(self._history.shrink, _PAGES)
 
     def _is_over(self) -> bool:
         with self._writing:

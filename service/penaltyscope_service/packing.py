@@ -43,6 +43,6 @@ class Packer:
             places = {place: final or place != newest for place in stream.loose}
             try:
                 stream.loose = self._history.pack(stream.row.id, places, aggregate)
-            except (OSError, sqlite3.Error, DamagedError):
+            except (OSError, sqlite3.Error, DamagedError) as error:
                 # Nothing is lost: what was acknowledged is there, only in small blocks.
-                _logger.exception("small blocks of stream %d cannot be packed", stream.row.id)
+                _logger.error("blocks of stream %d cannot be packed: %s", stream.row.id, error)

@@ -49,4 +49,9 @@ def serve(data_dir: Path, *flags: str, max_file_bytes: int | None = None) -> Ite
         yield Service(process, command, line.removeprefix("listening on ").strip())
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
