@@ -4,7 +4,7 @@ from penaltyscope_service.history._archive import Archive
 from penaltyscope_service.history._backup import back_up
 from penaltyscope_service.history._block import BLOCK_ROWS
 from penaltyscope_service.history._damage import DamagedError, is_damage
-from penaltyscope_service.history._graves import GRAVE_SECONDS, Graves
+from penaltyscope_service.history._graves import Graves
 from penaltyscope_service.history._lock import take_lock
 from penaltyscope_service.history._reader import BlockHead, Reader
 from penaltyscope_service.history._rollup import ROLLUP_ROWS, rollup_column
@@ -24,7 +24,6 @@ from penaltyscope_service.history._store import History
 
 __all__ = [
     "BLOCK_ROWS",
-    "GRAVE_SECONDS",
     "ROLLUP_ROWS",
     "SCHEMA_VERSION",
     "Archive",

@@ -4,6 +4,7 @@ import sqlite3
 from typing import Final
 from zlib import crc32
 
+from penaltyscope_events import StepBlock
 from penaltyscope_service.history._payload import encode_block
 from penaltyscope_service.history._rollup import roll_up
 from penaltyscope_service.history._rows import NewBlock
@@ -36,4 +37,9 @@ def insert_block(
         ),
     )
     if packed:
-        connection.execute("INSERT INTO rollup VALUES (?, ?)", (number, roll_up(steps).tobytes()))
+        insert_rollup(connection, number, steps)
+
+
+def insert_rollup(connection: sqlite3.Connection, number: int, steps: StepBlock) -> None:
+    """Adds the rollup of a block."""
+    connection.execute("INSERT INTO rollup VALUES (?, ?)", (number, roll_up(steps).tobytes()))

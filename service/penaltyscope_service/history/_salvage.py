@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
+from penaltyscope_service.history._block import insert_rollup
 from penaltyscope_service.history._damage import DamagedError
 from penaltyscope_service.history._readable import (
     CHECKS,
@@ -15,7 +16,6 @@ from penaltyscope_service.history._readable import (
     is_typed,
     readable_rows,
 )
-from penaltyscope_service.history._rollup import roll_up
 from penaltyscope_service.history._schema import connect, create
 
 _KEYS: Final = {
@@ -98,20 +98,15 @@ def _copy(old: sqlite3.Connection, into: sqlite3.Connection, table: str) -> None
             continue
         with suppress(ValueError, TypeError, *_NONSENSE):
             CHECKS.get(table, tuple)(row)
-            if table == "block":
-                _insert_rollup(into, fields, terms[fields["terms"]])
-            _insert(into, table, fields)
+            steps = decode_row(fields, terms[fields["terms"]]) if table == "block" else None
+            is_new = _insert(into, table, fields)
+            if is_new and steps is not None and fields["packed"]:
+                insert_rollup(into, fields["id"], steps)
 
 
-def _insert(into: sqlite3.Connection, table: str, fields: Fields) -> None:
+def _insert(into: sqlite3.Connection, table: str, fields: Fields) -> bool:
     columns, values = ", ".join(fields), ", ".join("?" * len(fields))
-    into.execute(
+    cursor = into.execute(
         f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({values})", tuple(fields.values())
     )
-
-
-def _insert_rollup(into: sqlite3.Connection, fields: Fields, names: str) -> None:
-    steps = decode_row(fields, names)
-    if fields["packed"]:
-        rollup = roll_up(steps).tobytes()
-        into.execute("INSERT OR IGNORE INTO rollup VALUES (?, ?)", (fields["id"], rollup))
+    return bool(cursor.rowcount == 1)
