@@ -1,20 +1,19 @@
 """Each term's pull along the gradient that the optimizer is about to use."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from penaltyscope._fan import norm
+from penaltyscope.attribution._call import Call
 from penaltyscope.attribution._moment import Moment
+from penaltyscope.attribution._point import Point
 from penaltyscope.attribution._probe import Probe
 from penaltyscope.attribution._record import Attribution, from_rates
-from penaltyscope.attribution._slope import by_backward, by_tangent, prepare
+from penaltyscope.attribution._slope import prepare, slope, tangents
 from penaltyscope.attribution._terms import measured, term_values
 from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import PipelineResult, Statistics
@@ -61,8 +60,8 @@ class UpdateAlignment(Probe):
         super().__init__(pipeline, every=every)
         self._model = model
         self._optimizer = optimizer
-        self._calls: list[_Call] = []
-        self._derivative = by_tangent
+        self._calls: list[Call] = []
+        self._forward_mode = True
         prepare()
         self._releases = [optimizer.register_step_pre_hook(self._before_step).remove]
 
@@ -89,7 +88,7 @@ class UpdateAlignment(Probe):
             returned = forward(*arguments, **keywords)
         finally:
             handle.remove()
-        self._calls.append(_Call(forward, arguments, keywords, moment, tuple(statistics)))
+        self._calls.append(Call(forward, arguments, keywords, moment, tuple(statistics)))
         return returned
 
     def close(self) -> None:
@@ -103,92 +102,65 @@ class UpdateAlignment(Probe):
         if calls:
             self._report(lambda: self._measure(calls))
 
-    def _measure(self, calls: Sequence["_Call"]) -> Attribution:
+    def _measure(self, calls: Sequence[Call]) -> Attribution:
         trained = [p for p in self._trained() if p.grad is not None]
         if not trained:
             raise RuntimeError("a parameter of the optimizer must have a gradient, none has.")
         direction = [_dense(p.grad) for p in trained if p.grad is not None]
-        wanted = measured(self.pipeline, calls[0].statistics.layout)
-        answers: list[bool] = []
-
-        def evaluate() -> Tensor:
-            rows = [self._values_again(call, wanted) for call in calls]
-            answers[:] = [row[-1] is not None for row in rows]
-            return torch.stack([_stacked(row) for row in rows])
-
-        rates = self._derive(trained, direction, evaluate)
+        statistics = [call.statistics for call in calls]
+        wanted = measured(self.pipeline, statistics[0].layout)
+        rows = self._slopes(calls, wanted, trained, direction)
+        rates = torch.stack([_stacked(row) for row in rows])
         length = torch.linalg.vector_norm(torch.stack([norm(d).to(rates) for d in direction]))
         return from_rates(
             "alignment",
-            [call.statistics for call in calls],
+            statistics,
             wanted,
             rates,
-            has_base=all(answers),
+            has_base=all(row[-1] is not None for row in rows),
             direction_norm=length,
         )
 
-    def _derive(
+    def _slopes(
         self,
+        calls: Sequence[Call],
+        wanted: Sequence[bool],
         trained: Sequence[Tensor],
         direction: Sequence[Tensor],
-        evaluate: Callable[[], Tensor],
-    ) -> Tensor:
-        if self._derivative is by_tangent:
+    ) -> list[list[Tensor | None]]:
+        """For each call the slopes of its values, the task loss last."""
+        if self._forward_mode:
             try:
-                return by_tangent(trained, direction, evaluate)
+                with tangents(trained, direction):
+                    points = [self._again(call, self._point) for call in calls]
             except (NotImplementedError, RuntimeError) as error:
-                self._derivative = by_backward
+                self._forward_mode = False
                 _logger.warning("each term gets a backward pass instead of a tangent: %s", error)
-        return by_backward(trained, direction, evaluate)
+            else:
+                return [p.slopes(self.pipeline, wanted, trained, direction) for p in points]
 
-    def _values_again(self, call: "_Call", wanted: Sequence[bool]) -> list[Tensor | None]:
-        values: list[Tensor | None] = []
+        def differentiate(
+            arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+        ) -> list[Tensor | None]:
+            values = term_values(self.pipeline, wanted, arguments, keywords)
+            return [slope(value, trained, direction) for value in values]
 
-        def stop(_: object, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-            values.extend(term_values(self.pipeline, wanted, arguments, keywords))
-            raise _ReachedError
+        with torch.enable_grad():
+            return [self._again(call, differentiate) for call in calls]
 
-        handle = self.pipeline.register_forward_pre_hook(stop, with_kwargs=True)
-        try:
-            with call.moment.revisited(), _unsynchronised(self._model):
-                call.forward(*call.arguments, **call.keywords)
-        except _ReachedError:
-            return values
-        finally:
-            handle.remove()
-        raise RuntimeError("forward must call the pipeline, it did not when it ran again.")
+    def _again(
+        self, call: Call, take: Callable[[tuple[Any, ...], Mapping[str, Any]], _Returned]
+    ) -> _Returned:
+        return call.again(self.pipeline, self._model, take)
+
+    def _point(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Point:
+        return Point(arguments, keywords, Moment(self._model, self._devices()))
 
     def _trained(self) -> list[Tensor]:
         return [p for group in self._optimizer.param_groups for p in group["params"]]
 
     def _devices(self) -> list[torch.device]:
         return list({p.device: None for p in self._trained()})
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A forward pass that can be run again."""
-
-    forward: Callable[..., object]
-    arguments: tuple[object, ...]
-    keywords: Mapping[str, object]
-    moment: Moment
-    evaluations: tuple[Statistics, ...]
-
-    @property
-    def statistics(self) -> Statistics:
-        if len(self.evaluations) != 1:
-            raise RuntimeError(
-                f"forward must call the pipeline exactly once, got {len(self.evaluations)} calls."
-            )
-        return self.evaluations[0]
-
-
-class _ReachedError(BaseException):
-    """The pipeline was called; what would follow has happened already.
-
-    Not an ``Exception``, so that it passes through whatever a forward pass may catch.
-    """
 
 
 def _dense(gradient: Tensor) -> Tensor:
@@ -201,18 +173,3 @@ def _stacked(values: Sequence[Tensor | None]) -> Tensor:
     dtype = torch.promote_types(like.dtype, torch.float32)
     zero = torch.zeros((), dtype=dtype, device=like.device)
     return torch.stack([zero if v is None else v.to(zero) for v in values])
-
-
-@contextmanager
-def _unsynchronised(model: nn.Module) -> Iterator[None]:
-    """Keeps data-parallel wrappers from waiting for other processes, or for a backward pass."""
-    names = ("require_backward_grad_sync", "require_forward_param_sync")
-    wrappers = [m for m in model.modules() if isinstance(m, DistributedDataParallel)]
-    before = [(m, name, getattr(m, name)) for m in wrappers for name in names]
-    try:
-        for wrapper, name, _ in before:
-            setattr(wrapper, name, False)
-        yield
-    finally:
-        for wrapper, name, value in before:
-            setattr(wrapper, name, value)

@@ -1,13 +1,8 @@
-"""Derivatives along a direction in the space of parameters, of whatever is computed with them.
+"""Derivatives along a direction in the space of parameters, of whatever is computed with them."""
 
-The parameters themselves carry the direction, not copies of them: it reaches every module, tied
-weight and closure that holds one.
-"""
-
-import itertools
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,8 +14,6 @@ from torch.overrides import TorchFunctionMode
 
 from penaltyscope.attribution._terms import gradients_of
 
-Evaluate = Callable[[], Tensor]
-
 
 def prepare() -> None:
     """Makes PyTorch load its formulas for tangents, which takes seconds and must not be a step."""
@@ -29,48 +22,40 @@ def prepare() -> None:
         forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 
 
-def by_tangent(
-    parameters: Sequence[Tensor], direction: Sequence[Tensor], evaluate: Evaluate
-) -> Tensor:
-    """One pass of forward-mode differentiation: about three forward passes, and no graph.
+@contextmanager
+def tangents(parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> Iterator[None]:
+    """What is computed here carries its derivative along the direction; nothing is recorded.
+
+    The parameters themselves carry the direction, not copies of them: it reaches every module, tied
+    weight and closure that holds one. An operation that has no forward-mode derivative raises
+    ``NotImplementedError`` or ``RuntimeError``.
 
     Args:
-        parameters: leaves that ``evaluate`` may depend on.
+        parameters: leaves.
         direction: one tensor for each of them.
-        evaluate: computes a tensor.
-
-    Returns:
-        The derivative, of the shape of what ``evaluate`` returns.
-
-    Raises:
-        NotImplementedError: an operation has no forward-mode derivative.
     """
     with _frozen(parameters), _differentiable_kernels(), forward_ad.dual_level():
         for parameter, tangent in zip(parameters, direction, strict=True):
             # In place: the level takes the tangent off again when it ends.
             parameter.copy_(forward_ad.make_dual(parameter.detach(), tangent))
         with torch.enable_grad(), _NoGradMeansNoTangent():
-            value = evaluate()
-        tangent = forward_ad.unpack_dual(value).tangent
-        return torch.zeros_like(value) if tangent is None else tangent.clone()
+            yield
 
 
-def by_backward(
-    parameters: Sequence[Tensor], direction: Sequence[Tensor], evaluate: Evaluate
-) -> Tensor:
-    """One backward pass for each element of the result: dearer, but whatever is trained has one.
+def slope(value: Tensor | None, of: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor | None:
+    """0-d, by a backward pass from ``value``; None where there is no value."""
+    if value is None:
+        return None
+    total = torch.zeros((), dtype=_wide(value), device=value.device)
+    for gradient, along in zip(gradients_of(value, of), direction, strict=True):
+        if gradient is not None:
+            wide = _wide(gradient)
+            total += (gradient.to(wide) * along.to(wide)).sum()
+    return total
 
-    Takes and returns what ``by_tangent`` does.
-    """
-    with torch.enable_grad():
-        value = evaluate()
-    slopes = torch.zeros_like(value)
-    for index in itertools.product(*map(range, value.shape)):
-        gradients = gradients_of(value[index], parameters)
-        for gradient, along in zip(gradients, direction, strict=True):
-            if gradient is not None:
-                slopes[index] += (gradient * along).sum()
-    return slopes
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 class _NoGradMeansNoTangent(TorchFunctionMode):
