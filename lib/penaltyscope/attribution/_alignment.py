@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from penaltyscope._fan import norm
+from penaltyscope._norm import norms
 from penaltyscope.attribution._call import Call
 from penaltyscope.attribution._moment import Moment
 from penaltyscope.attribution._point import Point
@@ -111,14 +111,14 @@ class UpdateAlignment(Probe):
         wanted = measured(self.pipeline, statistics[0].layout)
         rows = self._slopes(calls, wanted, trained, direction)
         rates = torch.stack([_stacked(row) for row in rows])
-        length = torch.linalg.vector_norm(torch.stack([norm(d).to(rates) for d in direction]))
+        lengths = [torch.as_tensor(n, dtype=rates.dtype, device=rates.device) for n in norms(direction)]
         return from_rates(
             "alignment",
             statistics,
             wanted,
             rates,
             has_base=all(row[-1] is not None for row in rows),
-            direction_norm=length,
+            direction_norm=torch.linalg.vector_norm(torch.stack(lengths)),
         )
 
     def _slopes(

@@ -12,6 +12,7 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from penaltyscope._norm import dot
 from penaltyscope.attribution._terms import gradients_of
 
 
@@ -49,8 +50,9 @@ def slope(value: Tensor | None, of: Sequence[Tensor], direction: Sequence[Tensor
     total = torch.zeros((), dtype=_wide(value), device=value.device)
     for gradient, along in zip(gradients_of(value, of), direction, strict=True):
         if gradient is not None:
-            wide = _wide(gradient)
-            total += (gradient.to(wide) * along.to(wide)).sum()
+            flat = (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
+            wide = _wide(flat)
+            total += dot(flat.to(wide), along.reshape(-1).to(wide))
     return total
 
 
