@@ -111,7 +111,9 @@ class UpdateAlignment(Probe):
         wanted = measured(self.pipeline, statistics[0].layout)
         rows = self._slopes(calls, wanted, trained, direction)
         rates = torch.stack([_stacked(row) for row in rows])
-        lengths = [torch.as_tensor(n, dtype=rates.dtype, device=rates.device) for n in norms(direction)]
+        lengths = [
+            torch.as_tensor(n, dtype=rates.dtype, device=rates.device) for n in norms(direction)
+        ]
         return from_rates(
             "alignment",
             statistics,

@@ -51,7 +51,7 @@ class LastLayer(EvaluationProbe):
         keywords: Mapping[str, Tensor],
         output: Tensor,
     ) -> Tensor | None:
-        if not (self._due() and output.requires_grad):
+        if not (self._due() and self.pipeline.training and output.requires_grad):
             return None
         (x,) = (*arguments, *keywords.values())
         # Were the output a view that is overwritten later, its node would be left out of the graph.
