@@ -1,0 +1,52 @@
+"""Every measurement runs; what it measures at these sizes means nothing."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from benchmarks import background, engines, growth, orthogonality, recorder, slowdown, wire
+from benchmarks.__main__ import SUBJECTS
+from benchmarks.effort import QUICK
+
+ROOT = Path(__file__).parents[2]
+OURS = [engines, orthogonality, recorder, background, slowdown, wire, growth]
+
+
+@pytest.mark.parametrize("subject", OURS, ids=lambda subject: subject.__name__)
+def test_a_subject_returns_rows_of_different_names(subject: ModuleType) -> None:
+    rows = subject.rows(QUICK)
+    assert rows
+    assert len({row.name for row in rows}) == len(rows)
+    assert all(math.isfinite(row.measured) for row in rows)
+
+
+def test_every_subject_is_tested_here() -> None:
+    tested = {subject.__name__.removeprefix("benchmarks.") for subject in OURS}
+    assert tested | {"peers"} == {*SUBJECTS}
+
+
+@pytest.mark.parametrize("subject", ["orthogonality", "peers"])
+def test_the_command_prints_a_table_and_writes_the_rows(subject: str, tmp_path: Path) -> None:
+    missing = [p for p in ("lightning", "tensorboard", "wandb") if not importlib.util.find_spec(p)]
+    if subject == "peers" and missing:
+        assert os.environ.get("PENALTYSCOPE_REQUIRE_REAL") != "1", f"{missing} must be installed"
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", subject]
+    done = subprocess.run(
+        [*command, "--json", str(tmp_path / "rows.json")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert rows
+    assert all(row["name"] in done.stdout for row in rows)
