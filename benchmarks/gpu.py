@@ -53,7 +53,7 @@ def synchronisations(at: Scale) -> list[Row]:
     """Counted in whole watched steps; on CUDA each would raise."""
     training, pipeline = Transformer(at.sizes, at.device), ps.Pipeline(TERMS)
     kept = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
-    refused, read = 0, 0
+    refused, waits = 0, 0
     with ps.watch(pipeline, run="sync", exporter=kept) as run:
         training.step(pipeline)
         run.flush()
@@ -67,11 +67,11 @@ def synchronisations(at: Scale) -> list[Row]:
                     if "synchronizing" not in str(error):
                         raise
                     refused += 1
-                read += counting.counts["_local_scalar_dense"]
+                waits += counting.waits
         run.flush()
     return [
         Row("watched steps that synchronise", refused, "steps", bar=0),
-        Row("numbers read from the device in them", read, "reads", bar=0),
+        Row("reads and blocking copies in them", waits, "waits", bar=0),
         # Telemetry does not raise: where it would have to wait, it is missing.
         Row("part of them that is told", _told(kept) / at.steps, bar=1, at_least=True),
     ]
