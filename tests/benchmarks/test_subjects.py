@@ -14,6 +14,7 @@ import pytest
 from benchmarks import background, engines, growth, orthogonality, recorder, slowdown, wire
 from benchmarks.__main__ import SUBJECTS
 from benchmarks.effort import QUICK
+from benchmarks.terms import TERMS
 
 ROOT = Path(__file__).parents[2]
 OURS = [engines, orthogonality, recorder, background, slowdown, wire, growth]
@@ -30,6 +31,13 @@ def test_a_subject_returns_rows_of_different_names(subject: ModuleType) -> None:
 def test_every_subject_is_tested_here() -> None:
     tested = {subject.__name__.removeprefix("benchmarks.") for subject in OURS}
     assert tested | {"peers"} == {*SUBJECTS}
+
+
+def test_terms_of_a_user_are_split_and_built_in_ones_are_fused() -> None:
+    step = engines.Step(TERMS, (4, 16))
+    # Split, norms come through a tap of the backward pass.
+    assert step.split().statistics.tap is not None
+    assert step.fused().statistics.tap is None
 
 
 @pytest.mark.parametrize("subject", ["orthogonality", "peers"])
