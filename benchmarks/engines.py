@@ -35,11 +35,11 @@ class Step:
 
     def split(self) -> ps.PipelineResult:
         """With norms out of the backward pass."""
-        return self._watched("split")
+        return self._measured("split")
 
     def fused(self) -> ps.PipelineResult:
         """With norms in closed form."""
-        return self._watched("fused")
+        return self._measured("fused")
 
     def reference(self) -> list[float]:
         """Each term and their total evaluated once more, and every number read."""
@@ -52,7 +52,7 @@ class Step:
             numbers += [value.item(), gradient.norm().item()]
         return numbers
 
-    def _watched(self, engine: str) -> ps.PipelineResult:
+    def _measured(self, engine: str) -> ps.PipelineResult:
         self._student.grad = None
         result: ps.PipelineResult = self._pipelines[engine](**self._tensors)
         result.total.backward()
