@@ -76,6 +76,17 @@ def ratio(times: Times, one: str, other: str) -> float:
     return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
 
 
+def ratio_by_block(
+    times: Times, one: str, other: str, length: int, of: Callable[[Sequence[float]], float]
+) -> float:
+    """Median over the turns of one block's number over that of the other's of the same turn."""
+    numbers = {
+        name: [of(times[name][i : i + length]) for i in range(0, len(times[name]), length)]
+        for name in (one, other)
+    }
+    return ratio(numbers, one, other)
+
+
 def ratio_of_medians(times: Times, one: str, other: str) -> float:
     """Of two that do not run in the same rounds."""
     return statistics.median(times[one]) / statistics.median(times[other])

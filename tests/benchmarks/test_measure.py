@@ -10,6 +10,7 @@ from benchmarks.measure import (
     interleaved,
     quantile,
     ratio,
+    ratio_by_block,
     ratio_of_medians,
     shuffled,
 )
@@ -20,6 +21,13 @@ def test_a_ratio_is_the_median_of_the_ratios_within_a_round() -> None:
     times = {"a": [1.0, 2.0, 30.0], "b": [2.0, 2.0, 20.0]}
     assert ratio(times, "a", "b") == 1.0
     assert ratio({"a": [1.0, 10.0, 3.0], "b": [2.0, 5.0, 1.0]}, "a", "b") == 2.0
+
+
+def test_a_ratio_by_block_compares_blocks_of_the_same_turn() -> None:
+    # In the second turn the machine was ten times slower; in the third something came between.
+    times = {"a": [1.0, 3.0, 20.0, 20.0, 9.0, 9.0], "b": [1.0, 1.0, 10.0, 10.0, 1.0, 1.0]}
+    assert ratio_by_block(times, "a", "b", 2, max) == 3.0
+    assert ratio_by_block(times, "a", "b", 2, min) == 2.0
 
 
 def test_a_ratio_of_medians_does_not_need_rounds() -> None:
