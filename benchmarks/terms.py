@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ TEXTBOOK = replace(ORTHOGONALITY, penalty=textbook_orthogonality)
 
 def by_user(terms: Sequence[ps.Term]) -> list[ps.Term]:
     """The same terms as functions of a user's own, of which no closed form is known."""
-    return [replace(term, penalty=_own(term.penalty)) for term in terms]
+    return [replace(term, penalty=partial(term.penalty)) for term in terms]
 
 
 def many(count: int, inputs: Sequence[str] = ("student",)) -> list[ps.Term]:
@@ -66,7 +67,3 @@ def plain_total(terms: Sequence[ps.Term], tensors: Mapping[str, Tensor]) -> Tens
         for term in terms
     ]
     return torch.stack(values).sum()
-
-
-def _own(penalty: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda *tensors, **options: penalty(*tensors, **options)

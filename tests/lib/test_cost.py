@@ -10,7 +10,11 @@ import penaltyscope as ps
 from benchmarks.operations import Operations
 from benchmarks.terms import TERMS, by_user, plain_total
 
-ENGINES = {"split": by_user(TERMS), "fused": TERMS}
+ENGINES: dict[str, list[ps.Term]] = {
+    "split": by_user(TERMS),
+    "fused": [*TERMS],
+    "half of each": [*TERMS[:4], *by_user(TERMS[4:])],
+}
 """The same eight terms; only those that are built in can be fused."""
 
 
@@ -26,21 +30,22 @@ def teacher() -> Tensor:
     return torch.zeros(32, 128).log_softmax(-1)
 
 
-@pytest.mark.parametrize(("engine", "share"), [("split", 1.10), ("fused", 0.45)])
-def test_an_engine_stays_within_its_share_of_the_operations_of_a_plain_step(
-    engine: str, share: float
-) -> None:
+@pytest.mark.parametrize(
+    ("engine", "bound"), [("split", 1.0), ("fused", 0.4), ("half of each", 0.8)]
+)
+def test_norms_of_all_terms_cost_fewer_operations_than_none(engine: str, bound: float) -> None:
     pipeline, target = ps.Pipeline(ENGINES[engine]), teacher()
 
-    def own(student: Tensor) -> None:
+    def measured(student: Tensor) -> None:
         pipeline(student=student, teacher=target, base=student.mean()).loss.backward()
 
     def plain(student: Tensor) -> None:
         loss = student.mean() + plain_total(TERMS, {"student": student, "teacher": target})
         loss.backward()
 
-    ratio = counted(own).compute / counted(plain).compute
-    assert ratio <= share, f"{ratio:.3f} times the operations"
+    counted(measured)  # the first step lays out the others
+    ratio = counted(measured).compute / counted(plain).compute
+    assert ratio <= bound, f"{ratio:.3f} times the operations"
 
 
 @pytest.mark.parametrize("terms", ENGINES.values(), ids=ENGINES)
