@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 import penaltyscope as ps
+from benchmarks.operations import Operations
+from benchmarks.terms import TERMS
 from penaltyscope.attribution import AllParameters, LastLayer, Probe, UpdateAlignment
-from tests.lib.test_cost import TERMS, Operations
 
 ELEMENTWISE = TERMS[:-1]
 """Without orthogonality, which has products of its own."""
