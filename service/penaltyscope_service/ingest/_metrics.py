@@ -5,7 +5,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from penaltyscope_service.decode import LABELS, OTHER, REASONS, UNKEPT, Decoded
-from penaltyscope_service.ingest._reply import STATUSES
+from penaltyscope_service.ingest._status import STATUSES
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _BYTES: Final = tuple(float(4**power) for power in range(4, 13))
@@ -30,7 +30,8 @@ class IngestMetrics:
         )
         self._seconds = Histogram(
             "penaltyscope_ingest_request_duration_seconds",
-            "Time from the head of an OTLP request to its answer, by HTTP status code.",
+            "Time from the head of an OTLP request to its answer, by HTTP status code, or the one "
+            "that says the same as a gRPC code.",
             ["code"],
             buckets=_SECONDS,
             registry=registry,
