@@ -5,6 +5,7 @@ object per number; so the parsed document is walked directly. Ids are not looked
 """
 
 from collections.abc import Callable, Iterator
+from math import nan
 from typing import Final
 
 from penaltyscope_service.decode._json_field import (
@@ -84,4 +85,5 @@ def _scalar(value: Message) -> Scalar:
     for kind, read in _SCALARS.items():
         if value.get(kind) is not None:
             return read(kind, value[kind])
-    return None
+    # JavaScript writes a number that is not finite as null: what it was is lost, that it was not.
+    return nan if "doubleValue" in value else None

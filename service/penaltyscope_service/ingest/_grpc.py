@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+
 from penaltyscope_service.ingest._receiver import Headers, Receiver
 from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
@@ -21,6 +23,8 @@ _STREAMS: Final = 64
 """Most calls of one connection that are served at the same time; others wait in line."""
 _KEEPALIVE_MS: Final = 60_000
 """A peer that is silent for so long is asked whether it still lives."""
+
+_RETRY: Final = RetryInfo.DESCRIPTOR
 
 Export = Callable[[AsyncIterator[bytes], "grpc.aio.ServicerContext[bytes, bytes]"], "Any"]
 
@@ -81,7 +85,9 @@ class GrpcServer:
             status, answer = HTTPStatus.OK, b""
             try:
                 self._receiver.admit(_headers(context))
-                body = await self._read(messages)
+                with self._receiver.inflow.body() as arriving:
+                    body = await self._read(messages)
+                    arriving.add(len(body))
                 decoded = await self._receiver.keep(
                     signal, body, "application/x-protobuf", "identity"
                 )
@@ -121,4 +127,7 @@ def _fail(context: "grpc.aio.ServicerContext[bytes, bytes]", refusal: RefusedErr
     codes = {code.value[0]: code for code in grpc.StatusCode}
     context.set_code(codes[status.code])
     context.set_details(status.message)
-    context.set_trailing_metadata([("grpc-status-details-bin", status.SerializeToString())])
+    trailers = [("grpc-status-details-bin", status.SerializeToString())]
+    # OpenTelemetry for Python looks for the delay here and nowhere else.
+    trailers += [("google.rpc.retryinfo-bin", d.value) for d in status.details if d.Is(_RETRY)]
+    context.set_trailing_metadata(trailers)

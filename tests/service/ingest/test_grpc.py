@@ -83,8 +83,8 @@ async def call(
     method: str = LOGS,
     compression: grpc.Compression = grpc.Compression.NoCompression,
 ) -> bytes:
-    answer: bytes = await channel.unary_unary(method)(body, compression=compression)
-    return answer
+    export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+    return await export(body, compression=compression)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -250,20 +250,21 @@ def test_a_defect_is_internal_and_tells_nothing_of_the_inside(
 
 def test_a_call_without_a_request_or_with_one_that_never_comes_ends(served: Served) -> None:
     async def none() -> AsyncIterator[bytes]:
-        for never in ():
-            yield never
+        for nothing in list[bytes]():
+            yield nothing
 
     async def never() -> AsyncIterator[bytes]:
         await asyncio.sleep(60)
         yield b""
 
     async def calls(channel: grpc.aio.Channel) -> None:
+        export: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(LOGS)
         for requests, code in (
             (none(), grpc.StatusCode.INVALID_ARGUMENT),
             (never(), grpc.StatusCode.UNAVAILABLE),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.stream_unary(LOGS)(requests)
+                await export(requests)
             assert caught.value.code() is code
 
     served.run(calls, body_seconds=0.2)
