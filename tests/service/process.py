@@ -16,6 +16,8 @@ class Service:
     process: subprocess.Popen[str]
     command: list[str]
     url: str
+    grpc: str = ""
+    """Host and port of OTLP/gRPC, where it is served."""
 
 
 @contextmanager
@@ -45,7 +47,9 @@ def serve(data_dir: Path, *flags: str, max_file_bytes: int | None = None) -> Ite
     try:
         line = process.stdout.readline()
         assert line.startswith("listening on http://"), line
-        yield Service(process, command, line.removeprefix("listening on ").strip())
+        url = line.removeprefix("listening on ").strip()
+        grpc = process.stdout.readline() if "--grpc" in flags else ""
+        yield Service(process, command, url, grpc.removeprefix("listening on grpc://").strip())
     finally:
         process.terminate()
         process.communicate(timeout=10)

@@ -19,6 +19,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from penaltyscope_service.decode import ContentType
 from penaltyscope_service.settings import Settings
 from tests.service.compression import COMPRESS
+from tests.service.conformance.pressure import holding
 from tests.service.conformance.signals import ENCODINGS, LOGS, SIGNALS, Signal, read, write
 from tests.service.process import Service
 
@@ -218,17 +219,6 @@ def test_an_overloaded_server_should_answer_429_or_503_and_may_say_when_to_try_a
             answer = http.post("/v1/logs", content=write(LOGS.refused, encoding), headers=headers)
         Got(LOGS, encoding, answer).failure(503)
         assert int(answer.headers["retry-after"]) >= 1
-
-
-def holding(service: Service) -> socket.socket:
-    """A body that stays unfinished until it is closed: the room for bodies is taken."""
-    url = httpx.URL(service.url)
-    connection = socket.create_connection((url.host, url.port or 0))
-    connection.sendall(
-        b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        b"content-length: 1000\r\n\r\n" + b" " * 500
-    )
-    return connection
 
 
 def test_both_encodings_should_be_accepted_on_the_same_port_and_connection(
