@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +15,14 @@ from starlette.types import ASGIApp
 
 from penaltyscope_service.api import EncodedRunPaths, create_api_router, refuse_arguments
 from penaltyscope_service.assets import create_assets_router
-from penaltyscope_service.ingest import GrpcServer, Ingest, IngestMetrics, Receiver, Writer
+from penaltyscope_service.ingest import (
+    GrpcServer,
+    Ingest,
+    IngestMetrics,
+    Receiver,
+    Writer,
+    describe_paths,
+)
 from penaltyscope_service.observatory import Limits, Observatory
 from penaltyscope_service.operations import create_operations_router
 from penaltyscope_service.reference import create_reference_router
@@ -23,6 +30,19 @@ from penaltyscope_service.security import SecurityHeaders
 from penaltyscope_service.settings import Settings
 
 HISTORY_FILE: Final = "history.sqlite"
+
+
+class _Rest(FastAPI):
+    """Everything but OTLP, which its document describes all the same."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The whole document, made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            paths, schemas = describe_paths()
+            document["paths"] = paths | document["paths"]
+            document["components"]["schemas"] |= schemas
+        return super().openapi()
 
 
 def create_app(
@@ -73,7 +93,7 @@ def create_app(
                 stack.push_async_callback(grpc.stop)
             yield
 
-    rest = FastAPI(
+    rest = _Rest(
         title="Penaltyscope",
         version=version("penaltyscope"),
         summary="Penalty terms of training runs, watched.",

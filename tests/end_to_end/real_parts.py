@@ -45,7 +45,7 @@ def require(name: str) -> str:
     for command in PARTS[name]:
         if path := shutil.which(command):
             return path
-    missing(f"{name} is not installed (looked for {' and '.join(PARTS[name])})")
+    return missing(f"{name} is not installed (looked for {' and '.join(PARTS[name])})")
 
 
 def missing(reason: str) -> NoReturn:

@@ -13,7 +13,7 @@ else:
     from backports import zstd
 
 COMPRESS: Final[Mapping[ContentEncoding, Callable[[bytes], bytes]]] = {
-    "gzip": gzip.compress,
+    "gzip": lambda body: gzip.compress(body, mtime=0),
     "zstd": zstd.compress,
 }
 

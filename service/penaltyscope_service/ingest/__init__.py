@@ -4,6 +4,7 @@ from penaltyscope_service.ingest._endpoint import Ingest
 from penaltyscope_service.ingest._grpc import GrpcServer
 from penaltyscope_service.ingest._metrics import IngestMetrics
 from penaltyscope_service.ingest._overload import overloaded
+from penaltyscope_service.ingest._paths import describe_paths
 from penaltyscope_service.ingest._receiver import Headers, Receiver
 from penaltyscope_service.ingest._writer import Writer
 
@@ -14,5 +15,6 @@ __all__ = [
     "IngestMetrics",
     "Receiver",
     "Writer",
+    "describe_paths",
     "overloaded",
 ]
