@@ -1,7 +1,7 @@
 """A connection that ends when its client is too slow, and is told when there are too many.
 
-The server itself knows no limit for the head of a first request, a body that trickles, or a
-reader that stops reading.
+The server itself knows no limit for the size of a head, for the time that the head of a first
+request takes, for a body that trickles, or for a reader that stops reading.
 """
 
 import logging
@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-import h11
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 Reason = Literal["head", "body", "reply", "count"]
 
 _logger: Final = logging.getLogger(__name__)
+
+_HEAD_BYTES: Final = 65_536
+"""Most bytes of a head; browsers and proxies send a few thousand."""
 
 
 class ConnectionMetrics:
@@ -63,10 +65,13 @@ class ConnectionLimits:
     """Called whenever a connection is ended."""
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """A connection of the server that is held to its limits."""
 
     limits: ConnectionLimits
+    _part: Reason | None = "head"
+    """What the client sends now; ``None`` between two requests."""
+    _head_bytes: int = 0
     _owed: Reason | None = None
     """What the client is being waited for."""
     _receiving: TimerHandle | None = None
@@ -78,7 +83,7 @@ class Connection(H11Protocol):
         if len(self.connections) > self.limits.max_connections:
             self.limits.ended("count")
             self.app = self.limits.overloaded
-        self._await("head")
+        self._await(self._part)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Waits for nothing any more."""
@@ -87,14 +92,28 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Waits for what is missing now."""
+        """Waits for what is missing now: for a request that came in one piece, nothing."""
+        self._head_bytes += len(data)  # and 0 again where a head begins
         super().data_received(data)
-        self._await(self._missing())
+        if self._part == "head" and self._head_bytes > _HEAD_BYTES:
+            self._end("head")
+        else:
+            self._await(self._part)
 
-    def on_response_complete(self) -> None:
-        """Waits for the rest of a body that was answered early."""
-        super().on_response_complete()
-        self._await(self._missing())
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._part, self._head_bytes = "head", 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The end of its head."""
+        self._part = "body"
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The end of its body, which may have been answered before."""
+        self._part = None
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         """Waits for the client to read."""
@@ -105,13 +124,6 @@ class Connection(H11Protocol):
         """The client has read."""
         self._read_on()
         super().resume_writing()
-
-    def _missing(self) -> Reason | None:
-        """Between two requests nothing is: there the server's own limit holds."""
-        state = self.conn.their_state
-        if state is h11.SEND_BODY:
-            return "body"
-        return "head" if state is h11.IDLE and self.conn.trailing_data[0] else None
 
     def _await(self, owed: Reason | None) -> None:
         if owed == self._owed:

@@ -19,9 +19,9 @@ _HEAD: Final = """\
 
 `make fuzz` changes valid OTLP requests (logs, traces and metrics; protobuf and JSON; plain, gzip
 and zstd) at random and feeds them to decompression, decoding and the history. A request may be
-refused; any other exception would be a 500 and is a finding. "Kept" requests had at least one record
-of a run. `make fuzz ARGS="--inputs N --seed S"` repeats a campaign. The last one, as the command
-wrote it (slowest: processor time of the dearest input):
+refused; any other exception would be a 500 and is a finding. Requests that are "kept" had at least
+one record of a run; the "slowest" input is the one that took most processor time to decode.
+`make fuzz ARGS="--inputs N --seed S"` repeats a campaign; the command wrote the last one here:
 
 | date | inputs | seed | seconds | kept | refused whole | slowest | memory grew | findings |
 |---|---|---|---|---|---|---|---|---|

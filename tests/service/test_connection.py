@@ -101,18 +101,21 @@ def test_a_byte_now_and_then_does_not_help(impatient: Service, begun: bytes) -> 
             trickle(connection)
 
 
-def test_who_does_not_read_is_ended(impatient: Service) -> None:
-    def ask(connection: socket.socket) -> None:
-        for _ in range(100_000):
-            connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n")
+def test_a_head_without_an_end_is_ended(impatient: Service) -> None:
+    before = ended(impatient)["head"]
+    with connect(impatient) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nx: ")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            connection.sendall(b"a" * 100_000_000)
+    assert ended(impatient)["head"] == before + 1
 
+
+def test_who_does_not_read_is_ended(impatient: Service) -> None:
     before = ended(impatient)["reply"]
-    with (
-        connect(impatient) as connection,
-        pytest.raises((BrokenPipeError, ConnectionResetError)),
-    ):
-        ask(connection)
-    assert ended(impatient)["reply"] == before + 1
+    with connect(impatient) as connection:
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 1_000)
+        while ended(impatient)["reply"] == before:
+            time.sleep(0.05)
     assert_takes_steps(impatient)
 
 
