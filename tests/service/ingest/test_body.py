@@ -82,7 +82,7 @@ def test_members_follow_each_other_also_across_chunks(encoding: ContentEncoding)
 
 GZIP_CASES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "body must be whole gzip, got one that ends early."),
-    "text": (b"not gzip at all", "body must be gzip: Error -3 while decompressing data: "),
+    "text": (b"not gzip at all", "body must be gzip: "),
     "no trailer": (
         gzip.compress(b"abc")[:-1],
         "body must be whole gzip, got one that ends early.",
@@ -91,9 +91,9 @@ GZIP_CASES: dict[str, tuple[bytes, str]] = {
         gzip.compress(b"abc")[:9],
         "body must be whole gzip, got one that ends early.",
     ),
-    "tail": (gzip.compress(b"abc") + b"tail", "body must be gzip: Error -3 "),
-    "checksum": (gzip.compress(b"abc")[:-8] + bytes(8), "body must be gzip: Error -3 "),
-    "zlib": (zlib.compress(b"abc"), "body must be gzip: Error -3 "),
+    "tail": (gzip.compress(b"abc") + b"a longer tail", "body must be gzip: "),
+    "checksum": (gzip.compress(b"abc")[:-8] + bytes(8), "body must be gzip: "),
+    "zlib": (zlib.compress(b"abc"), "body must be gzip: "),
     "members": (gzip.compress(b"") * 1_025, "body must be at most 1024 gzip members, got more."),
 }
 FRAME = zstd_frame(b"abc")
