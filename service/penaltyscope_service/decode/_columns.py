@@ -9,25 +9,28 @@ from numpy.typing import NDArray
 from penaltyscope_events import StepBlock, TermFlag, complete_flags
 from penaltyscope_events import names as wire
 from penaltyscope_service.decode._attribute import MAX_COUNT, InvalidRecordError
-from penaltyscope_service.decode._layout import DOUBLE_STRIDE, Layout, Span
+from penaltyscope_service.decode._gather import Gather, GatherVarints, Place, Run
+from penaltyscope_service.decode._layout import DOUBLE_STRIDE, Layout
 from penaltyscope_service.decode._record import Attributes
-from penaltyscope_service.decode._step import MAX_TIME_NS, ScopeTerms, StepKey, read_key
+from penaltyscope_service.decode._step import ScopeTerms, StepKey, read_key
 
-_ARRAYS: Final = (wire.TERM_VALUE, wire.TERM_WEIGHT, wire.TERM_CONTRIBUTION, wire.TERM_GRADIENT_NORM)
-_SCALARS: Final = (wire.DURATION, wire.BASE, wire.TOTAL, wire.TOTAL_GRADIENT_NORM)
+_SCALARS: Final = {
+    "duration": wire.DURATION,
+    "base": wire.BASE,
+    "total": wire.TOTAL,
+    "total_gradient_norm": wire.TOTAL_GRADIENT_NORM,
+}
 _OPTIONAL: Final = (wire.BASE, wire.TOTAL_GRADIENT_NORM)
-_MOST_FLAGS: Final = 2 * TermFlag.DISABLED - 1
+_ARRAYS: Final = {
+    "value": wire.TERM_VALUE,
+    "weight": wire.TERM_WEIGHT,
+    "contribution": wire.TERM_CONTRIBUTION,
+    "gradient_norm": wire.TERM_GRADIENT_NORM,
+}
+_INTEGERS: Final = (wire.STEP, wire.SEQ)
+_FLAG_LIMIT: Final = 2 * TermFlag.DISABLED
 
-Numbers = NDArray[np.float64]
-
-
-class Run(NamedTuple):
-    """Where ``count`` records are: one every ``stride`` bytes."""
-
-    data: bytes
-    start: int
-    stride: int
-    count: int
+Columns = dict[str, NDArray[Any]]
 
 
 class KeyedSteps(NamedTuple):
@@ -39,136 +42,128 @@ class KeyedSteps(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Where in a stop record each column of a block is, in bytes from the record's begin."""
+    """How the columns of a block are read from stop records of one layout."""
 
     attributes: Attributes
     """Of a record that is equal but for its numbers."""
     terms: int
-    times: tuple[int, ...]
-    step: Span
-    seq: Span
-    scalars: tuple[int | None, ...]
-    """Duration, base, total, norm of the total's gradient."""
-    arrays: tuple[int, ...]
-    """First elements of value, weight, contribution, gradient norm."""
-    flags: tuple[Span, ...] | None
+    doubles: Gather
+    columns: dict[str, int | slice]
+    """Where among the doubles each column of the block is."""
+    times: slice
+    """Where among the doubles the times are, whose bits are those of integers."""
+    integers: GatherVarints
+    """Step, number and, if they are sent, flags."""
+    flagged: bool
 
     @classmethod
-    def of(cls, layout: Layout, attributes: Attributes) -> Self | None:
-        """Nothing if a column is missing that cannot be missing, or is not laid out like one."""
-        spans = [layout.double_arrays.get(name) for name in _ARRAYS]
-        arrays = [span for span in spans if span is not None]
-        sizes = {span.stop - span.start for span in arrays}
-        scalars = [layout.doubles.get(name) for name in _SCALARS]
-        stray = any(
-            place is None and (name in attributes or name not in _OPTIONAL)
-            for name, place in zip(_SCALARS, scalars, strict=True)
-        )
-        flags = layout.integer_arrays.get(wire.TERM_FLAGS)
+    def of(cls, layout: Layout, attributes: Attributes, *, offset: int) -> Self | None:
+        """Nothing if a column is missing that cannot be missing, or is not laid out like one.
+
+        Args:
+            layout: of the record.
+            attributes: of the same record.
+            offset: where it begins within what is repeated.
+        """
+        flags = layout.integer_arrays.get(wire.TERM_FLAGS, ())
+        arrays = [layout.double_arrays.get(name) for name in _ARRAYS.values()]
+        sizes = {(a.stop - a.start) // DOUBLE_STRIDE if a else 0 for a in arrays}
+        terms = max(sizes)
         if (
-            stray
-            or len(arrays) != len(_ARRAYS)
-            or len(sizes) != 1
-            or not {wire.STEP, wire.SEQ} <= layout.integers.keys()
-            or (flags is None and wire.TERM_FLAGS in attributes)
+            len(sizes) != 1
+            or len(flags) != (terms if wire.TERM_FLAGS in attributes else 0)
+            or not layout.integers.keys() >= set(_INTEGERS)
+            or not layout.doubles.keys() >= {*_SCALARS.values()} - {*_absent(attributes)}
         ):
             return None
-        terms = sizes.pop() // DOUBLE_STRIDE
-        if flags is not None and len(flags) != terms:
-            return None
+        scalars = {c: layout.doubles[n] for c, n in _SCALARS.items() if n in layout.doubles}
+        gather = Gather.of(
+            (
+                *(Place(offset + start) for start in scalars.values()),
+                *(
+                    Place(offset + a.start + DOUBLE_STRIDE - 8, terms, DOUBLE_STRIDE)
+                    for a in arrays
+                    if a is not None
+                ),
+                *(Place(offset + start) for start in layout.times),
+            )
+        )
+        first = len(scalars) + terms * len(_ARRAYS)
+        spans = (*(layout.integers[name] for name in _INTEGERS), *flags)
         return cls(
             attributes=attributes,
             terms=terms,
-            times=layout.times,
-            step=layout.integers[wire.STEP],
-            seq=layout.integers[wire.SEQ],
-            scalars=tuple(scalars),
-            arrays=tuple(span.start + DOUBLE_STRIDE - 8 for span in arrays),
-            flags=flags,
+            doubles=gather,
+            columns={
+                **{column: i for i, column in enumerate(scalars)},
+                **dict(zip(_ARRAYS, gather.columns[len(scalars) :], strict=False)),
+            },
+            times=slice(first, first + len(layout.times)),
+            integers=GatherVarints.of([(offset + a, offset + b) for a, b in spans]),
+            flagged=bool(flags),
         )
 
     def read(self, run: Run, terms: ScopeTerms, received_ns: int) -> KeyedSteps | None:
-        """All records of a run; nothing where one of them has to be refused."""
+        """All records of a run; nothing where one of them may have to be refused."""
         try:
             key = read_key(self.attributes, terms)
         except InvalidRecordError:
             return None
-        if len(key.terms) != self.terms:
+        doubles, integers = self.doubles(run), self.integers(run)
+        stop_ns = _times(doubles[:, self.times].view(np.int64), received_ns)
+        numbers = doubles[:, : self.times.start]
+        finite = bool(np.isfinite(numbers).all())
+        if len(key.terms) != self.terms or not _valid(stop_ns, integers, numbers, finite=finite):
             return None
-        duration, base, total, total_norm = (_scalar(run, place) for place in self.scalars)
-        step, seq = _integers(run, self.step), _integers(run, self.seq)
-        times, flags = self._times(run, received_ns), self._flags(run)
-        usable = (
-            duration.min() >= 0  # NaN is not, either
-            and duration.max() < np.inf
-            and max(step.max(), seq.max()) <= MAX_COUNT
-            and times.max() <= MAX_TIME_NS
-            and (self.flags is None or flags.max() <= _MOST_FLAGS)
-        )
-        if not usable:
-            return None
-        value, weight, contribution, norm = (_matrix(run, at, self.terms) for at in self.arrays)
-        if self.flags is not None or not (np.isfinite(value).all() and np.isfinite(norm).all()):
-            flags = complete_flags(flags, value, norm)
+        columns = {name: numbers[:, place] for name, place in self.columns.items()}
+        flags = integers[:, 2:].astype(np.int32)
+        if not self.flagged:
+            flags = np.zeros((run.count, self.terms), np.int32)
+        if self.flagged or not finite:
+            flags = complete_flags(flags, columns["value"], columns["gradient_norm"])
+        for name in ("base", "total_gradient_norm"):
+            if name not in columns:
+                columns[name] = np.full(run.count, np.nan)
         steps = StepBlock(
             pipeline=key.pipeline,
             incarnation=key.incarnation,
             terms=key.terms,
-            step=step,
-            seq=seq,
-            stop_ns=times.astype(np.int64),
-            duration=duration,
-            base=base,
+            step=integers[:, 0],
+            seq=integers[:, 1],
+            stop_ns=stop_ns,
             has_base=np.full(run.count, wire.BASE in self.attributes),
-            total=total,
-            total_gradient_norm=total_norm,
-            value=value,
-            weight=weight,
-            contribution=contribution,
-            gradient_norm=norm,
             flags=flags,
+            **columns,
         )
         return KeyedSteps(key, steps)
 
-    def _times(self, run: Run, received_ns: int) -> NDArray[np.uint64]:
-        """The first that is not zero of the record's times, else when it was received."""
-        times = np.zeros(run.count, np.uint64)
-        for place in self.times:
-            if times.all():
-                break
-            times = np.where(times == 0, _view(run, place, "<u8"), times)
-        return times if times.all() else np.where(times == 0, np.uint64(received_ns), times)
 
-    def _flags(self, run: Run) -> NDArray[np.int32]:
-        flags = np.zeros((run.count, self.terms), np.int32)
-        for i, span in enumerate(self.flags or ()):
-            flags[:, i] = np.minimum(_integers(run, span), _MOST_FLAGS + 1)
-        return flags
+def _absent(attributes: Attributes) -> list[str]:
+    """What is missing and may be."""
+    return [name for name in _OPTIONAL if name not in attributes]
 
 
-def _view(run: Run, place: int, dtype: str) -> NDArray[Any]:
-    """``[N]``, one number of each record."""
-    return np.ndarray((run.count,), dtype, run.data, run.start + place, (run.stride,))
-
-
-def _scalar(run: Run, place: int | None) -> Numbers:
-    """``[N]``: doubles; NaN where the attribute is missing."""
-    if place is None:
-        return np.full(run.count, np.nan)
-    return _view(run, place, "<f8").astype(np.float64)
-
-
-def _matrix(run: Run, place: int, terms: int) -> Numbers:
-    """``[N, T]``: the doubles of an array."""
-    view: NDArray[Any] = np.ndarray(
-        (run.count, terms), "<f8", run.data, run.start + place, (run.stride, DOUBLE_STRIDE)
+def _valid(
+    stop_ns: NDArray[np.int64],
+    integers: NDArray[np.int64],
+    numbers: NDArray[np.float64],
+    *,
+    finite: bool,
+) -> bool:
+    """Whether no record has a number that has to be refused."""
+    duration = numbers[:, 0]
+    return bool(
+        stop_ns.min() >= 0  # else it was beyond the largest signed integer
+        and integers[:, :2].max() <= MAX_COUNT
+        and (integers.shape[1] == 2 or integers[:, 2:].max() < _FLAG_LIMIT)
+        and duration.min() >= 0
+        and (finite or duration.max() < np.inf)
     )
-    return view.astype(np.float64)
 
 
-def _integers(run: Run, span: Span) -> NDArray[np.int64]:
-    """``[N]``: varints of equal width, none of more than nine bytes."""
-    numbers = np.zeros(run.count, np.int64)
-    for i, place in enumerate(range(span.start, span.stop)):
-        numbers |= (_view(run, place, "u1") & 0x7F).astype(np.int64) << 7 * i
-    return numbers
+def _times(times: NDArray[np.int64], received_ns: int) -> NDArray[np.int64]:
+    """``[N]``: the first that is not zero of each record's times, else when it was received."""
+    found = np.zeros(len(times), np.int64)
+    for column in range(times.shape[1]):
+        found = np.where(found == 0, times[:, column], found)
+    return found if found.all() else np.where(found == 0, received_ns, found)

@@ -61,6 +61,8 @@ def read_field(data: bytes, start: int, stop: int) -> Field:
 
 def read_varint(data: bytes, start: int, stop: int) -> tuple[int, int]:
     """A varint of at most nine bytes, and where it ends; raises as :func:`fields` does."""
+    if start < stop and data[start] < 0x80:
+        return data[start], start + 1
     number = shift = 0
     for position in range(start, min(stop, start + _MOST_VARINT_BYTES)):
         byte = data[position]

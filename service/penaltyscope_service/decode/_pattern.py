@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import names as wire
-from penaltyscope_service.decode._columns import Plan, Run
+from penaltyscope_service.decode._columns import Plan
 from penaltyscope_service.decode._field import Field
 from penaltyscope_service.decode._layout import lay_out
 from penaltyscope_service.decode._record import Record
@@ -37,8 +37,6 @@ class Pattern:
     """Start records in one repetition."""
     plan: Plan | None
     """Of its stop record, if it has one."""
-    stop_at: int
-    """Where that record begins."""
 
     @property
     def stride(self) -> int:
@@ -59,10 +57,6 @@ class Pattern:
             found += rows
             rows *= _GROWTH
         return found
-
-    def run(self, data: bytes, start: int, count: int) -> Run:
-        """Its stop records."""
-        return Run(data, start + self.stop_at, len(self.masked), count)
 
 
 class Patterns:
@@ -100,7 +94,7 @@ class Patterns:
             return None
         layouts = [lay_out(data[head.start : head.stop]) for head in heads]
         mask = bytearray(b"\xff") * (stop - start)
-        plan, stop_at = None, 0
+        plan: Plan | None = None
         for head, layout, record in zip(
             heads, layouts, read_records(data, start, stop), strict=True
         ):
@@ -109,14 +103,14 @@ class Patterns:
             mask[head.start - start : head.stop - start] = layout.mask
             if layout.event_name == wire.PIPELINE_STOP:
                 # Of two different stops the order would be lost.
-                known = plan is None and Plan.of(layout, record.attributes)
-                if not known:
+                more = plan is not None
+                plan = Plan.of(layout, record.attributes, offset=head.start - start)
+                if more or plan is None:
                     return None
-                plan, stop_at = known, head.start - start
         raw: Bytes = np.ndarray((stop - start,), np.uint8, data, start)
         bits = np.frombuffer(bytes(mask), np.uint8)
         starts = len(heads) - (plan is not None)
-        pattern = Pattern(bits, (raw & bits).tobytes(), starts, plan, stop_at)
+        pattern = Pattern(bits, (raw & bits).tobytes(), starts, plan)
         self._remember(pattern)
         return pattern
 

@@ -17,6 +17,7 @@ from penaltyscope_service.decode._field import (
     read_field,
     wrap,
 )
+from penaltyscope_service.decode._gather import Run
 from penaltyscope_service.decode._pattern import Pattern, Patterns
 from penaltyscope_service.decode._record import InvalidRequestError, Record
 from penaltyscope_service.decode._resource import Columns, Resource, Scope, Speaker
@@ -82,8 +83,8 @@ def _records(body: bytes, start: int, stop: int) -> Iterator[Record | Columns]:
 
 def _columns(body: bytes, start: int, stop: int, count: int, pattern: Pattern) -> Columns:
     return Columns(
+        run=Run(body, start, pattern.stride, count),
         starts=count * pattern.starts,
-        stops=pattern.run(body, start, count),
         plan=pattern.plan,
         records=lambda: _stock_records(body, start, stop),
     )

@@ -95,13 +95,13 @@ class _Reading:
     def read_columns(self, columns: Columns, terms: ScopeTerms) -> None:
         """All at once or, where one may have to be refused, one by one."""
         if columns.plan is not None:
-            block = columns.plan.read(columns.stops, terms, self._received_ns)
+            block = columns.plan.read(columns.run, terms, self._received_ns)
             if block is None:
                 for record in columns.records():
                     self.read_record(record, terms)
                 return
             self._steps.setdefault(block.key, []).append(block.steps)
-            self._account.keep(names.PIPELINE_STOP, columns.stops.count)
+            self._account.keep(names.PIPELINE_STOP, columns.run.count)
         self._account.keep(names.PIPELINE_START, columns.starts)
 
     def read_record(self, record: Record, terms: ScopeTerms) -> None:

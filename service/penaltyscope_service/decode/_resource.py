@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from penaltyscope_events import RunIdentity
-from penaltyscope_service.decode._columns import Plan, Run
+from penaltyscope_service.decode._columns import Plan
+from penaltyscope_service.decode._gather import Run
 from penaltyscope_service.decode._identity import read_identity
 from penaltyscope_service.decode._record import Attributes, Record
 from penaltyscope_service.decode._step import ScopeTerms
@@ -28,8 +29,8 @@ class Speaker:
 class Columns:
     """Start and stop records that are laid out alike."""
 
+    run: Run
     starts: int
-    stops: Run
     plan: Plan | None
     """How the stop records are read; nothing where there are only starts."""
     records: Callable[[], Iterable[Record]]
