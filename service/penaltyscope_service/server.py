@@ -32,6 +32,7 @@ def run(app: ASGIApp, listening: socket.socket, *, on_ready: Callable[[], None])
     config = uvicorn.Config(
         app,
         access_log=False,
+        http="httptools",  # a third of h11's time for each request
         lifespan="on",
         log_config=None,
         proxy_headers=False,

@@ -1,17 +1,17 @@
 """Reads a request's body and decompresses it, both bounded."""
 
-import zlib
 from http import HTTPStatus
 from typing import Final, Literal
 
+from isal import isal_zlib
 from starlette.types import Receive
 
 from penaltyscope_service.ingest._refusal import RefusedError
 
 ContentEncoding = Literal["identity", "gzip"]
 
-_GZIP: Final = 16 + zlib.MAX_WBITS
-"""Tells zlib that gzip's header and trailer surround the stream."""
+_GZIP: Final = 16 + isal_zlib.MAX_WBITS
+"""Tells it that gzip's header and trailer surround the stream."""
 _CHUNK_BYTES: Final = 65_536
 _MAX_MEMBERS: Final = 1_024
 """Block compressors write one member per 64 KiB; thousands of tiny ones are only an attack."""
@@ -54,22 +54,22 @@ def decompress(body: bytes, encoding: ContentEncoding, limit: int) -> bytes:
         return body
     try:
         return _gunzip(body, limit)
-    except zlib.error as error:
+    except isal_zlib.error as error:
         raise _malformed(f"gzip: {error}") from error
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
     """All members of a gzip file, one after the other (RFC 1952, section 2.2)."""
-    stream = zlib.decompressobj(_GZIP)
+    stream = isal_zlib.decompressobj(_GZIP)
     members = 1
     output: list[bytes] = []
     room = limit + 1
-    # zlib copies what follows a member; of a whole body that would be quadratic in its members.
+    # It copies what follows a member; of a whole body that would be quadratic in its members.
     for start in range(0, len(body), _CHUNK_BYTES):
         rest = body[start : start + _CHUNK_BYTES]
         while rest:
             if stream.eof:
-                stream = zlib.decompressobj(_GZIP)
+                stream = isal_zlib.decompressobj(_GZIP)
                 members += 1
             output.append(stream.decompress(rest, room))
             room -= len(output[-1])
