@@ -85,7 +85,17 @@ def test_members_follow_each_other_also_across_chunks() -> None:
             "body must be at most 1024 gzip members, got more.",
         ),
     ],
-    ids=["empty", "text", "no trailer", "header only", "tail", "longer", "checksum", "zlib", "members"],
+    ids=[
+        "empty",
+        "text",
+        "no trailer",
+        "header only",
+        "tail",
+        "longer",
+        "checksum",
+        "zlib",
+        "members",
+    ],
 )
 def test_what_is_not_whole_gzip_is_refused(body: bytes, message: str) -> None:
     with pytest.raises(RefusedError) as caught:
