@@ -8,6 +8,7 @@ import numpy as np
 
 from penaltyscope_service.history._payload import encode_block
 from penaltyscope_service.history._rollup import roll_up
+from penaltyscope_service.history._rollup_bytes import encode_rollups
 from penaltyscope_service.history._rows import NewBlock
 
 BLOCK_ROWS: Final = 1024
@@ -22,7 +23,7 @@ def insert_block(
     """Adds a block; a packed one gets its rollup."""
     insert_blocks(connection, [(number, block)], packed=packed)
     if packed:
-        rollup = roll_up(block.steps).tobytes()
+        rollup = encode_rollups(roll_up(block.steps))
         connection.execute("INSERT INTO rollup VALUES (?, ?)", (number, rollup))
 
 
