@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from shutil import which
 
 import httpx
 
@@ -12,7 +13,6 @@ from benchmarks.service.row import Row
 from tests.end_to_end.real_parts import ALERTS, PARTS, alertmanager, prometheus, service, wait_for
 from tests.end_to_end.sender import Sender
 from tests.end_to_end.webhook import webhook
-from shutil import which
 
 
 def rows(rounds: int) -> list[Row]:

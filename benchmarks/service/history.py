@@ -10,6 +10,7 @@ from typing import Final
 from urllib.request import urlopen
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.service.bodies import block
 from benchmarks.service.processes import penaltyscope
@@ -64,7 +65,7 @@ def training(first: int, steps: int) -> StepBlock:
     )
 
 
-def _single(numbers: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _single(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     return numbers.astype(np.float32).astype(np.float64)
 
 

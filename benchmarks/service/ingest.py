@@ -54,7 +54,7 @@ def _large(rounds: int) -> list[Row]:
     )
     name = "ingest, 64 steps x 8 terms a request"
     return [
-        Row(name, own, "samples/CPU s", 1e6, "more"),
+        Row(name, own or 0.0, "samples/CPU s", 1e6, "more"),
         *_times(f"{name} / Prometheus remote write", own, prometheus, 2),
         *_times(f"{name} / VictoriaMetrics remote write", own, victoria, 2),
     ]
@@ -63,7 +63,7 @@ def _large(rounds: int) -> list[Row]:
 def _wide(rounds: int) -> list[Row]:
     bodies = list(ours(WIDE.requests, WIDE.steps, WIDE.terms, _RUNS))
     (own,) = _medians(rounds, WIDE, (penaltyscope, bodies))
-    return [Row("ingest, 64 steps x 32 terms a request", own, "samples/CPU s", 3e6, "more")]
+    return [Row("ingest, 64 steps x 32 terms a request", own or 0.0, "samples/CPU s", 3e6, "more")]
 
 
 def _small(rounds: int) -> list[Row]:
@@ -80,7 +80,7 @@ def _small(rounds: int) -> list[Row]:
     )
     name = "ingest, 1 step x 8 terms a request"
     return [
-        Row(name, own, "samples/CPU s"),
+        Row(name, own or 0.0, "samples/CPU s"),
         *_times(f"{name} / VictoriaMetrics text import", own, text, 1),
         *_times(f"{name} / VictoriaMetrics remote write", own, written, 1),
         *_times(f"{name} / Pushgateway, 1 group", own, one, 5),

@@ -118,12 +118,12 @@ class Plan:
         columns = {name: numbers[:, place] for name, place in self.columns.items()}
         flags = integers[:, 2:].astype(np.int32)
         if not self.flagged:
-            flags = np.zeros((run.count, self.terms), np.int32)
+            flags = np.zeros((run.repeats, self.terms), np.int32)
         if self.flagged or not finite:
             flags = complete_flags(flags, columns["value"], columns["gradient_norm"])
         for name in ("base", "total_gradient_norm"):
             if name not in columns:
-                columns[name] = np.full(run.count, np.nan)
+                columns[name] = np.full(run.repeats, np.nan)
         steps = StepBlock(
             pipeline=key.pipeline,
             incarnation=key.incarnation,
@@ -131,7 +131,7 @@ class Plan:
             step=integers[:, 0],
             seq=integers[:, 1],
             stop_ns=stop_ns,
-            has_base=np.full(run.count, wire.BASE in self.attributes),
+            has_base=np.full(run.repeats, wire.BASE in self.attributes),
             flags=flags,
             **columns,
         )

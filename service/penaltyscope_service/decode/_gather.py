@@ -13,19 +13,19 @@ _FEW: Final = 16
 
 
 class Run(NamedTuple):
-    """Where ``count`` records are: one every ``stride`` bytes."""
+    """Where records are: ``repeats`` of them, one every ``stride`` bytes."""
 
     data: bytes
     start: int
     stride: int
-    count: int
+    repeats: int
 
 
 class Place(NamedTuple):
     """Where numbers are, in bytes from the record's begin."""
 
     start: int
-    count: int = 1
+    numbers: int = 1
     distance: int = 8
     """From one number to the next."""
 
@@ -42,8 +42,8 @@ class Gather:
     @classmethod
     def of(cls, places: tuple[Place, ...]) -> Self:
         """What picks the numbers at these places."""
-        stops = list(accumulate((place.count for place in places), initial=0))
-        starts = [p.start + i * p.distance for p in places for i in range(p.count)]
+        stops = list(accumulate((place.numbers for place in places), initial=0))
+        starts = [p.start + i * p.distance for p in places for i in range(p.numbers)]
         return cls(
             places,
             tuple(map(slice, stops, stops[1:])),
@@ -55,7 +55,7 @@ class Gather:
         data, start, stride, count = run
         if count <= _FEW:
             rows: NDArray[np.uint8] = np.ndarray((count, stride), np.uint8, data, start)
-            return rows.take(self.bytes_of_record, axis=1).view("<f8")
+            return rows.take(self.bytes_of_record, axis=1).view(np.float64)
         numbers = np.empty((count, len(self.bytes_of_record) // 8))
         for place, columns in zip(self.places, self.columns, strict=True):
             numbers[:, columns] = _view(run, place)
@@ -63,7 +63,7 @@ class Gather:
 
 
 def _view(run: Run, place: Place) -> NDArray[Any]:
-    shape, strides = (run.count, place.count), (run.stride, place.distance)
+    shape, strides = (run.repeats, place.numbers), (run.stride, place.distance)
     return np.ndarray(shape, "<f8", run.data, run.start + place.start, strides)
 
 

@@ -22,7 +22,7 @@ from penaltyscope_service.decode._pattern import Pattern, Patterns
 from penaltyscope_service.decode._record import InvalidRequestError, Record
 from penaltyscope_service.decode._resource import Columns, Resource, Scope, Speaker
 from penaltyscope_service.decode._step import ScopeTerms
-from penaltyscope_service.decode._stock import read_stock
+from penaltyscope_service.decode._stock import read_stock, read_stock_records
 
 _MOST_LESSONS: Final = 8
 """Patterns that are looked for in one scope; where there are more, looking does not pay."""
@@ -107,16 +107,16 @@ def _speaker(resource: bytes) -> Speaker:
 
 @lru_cache(maxsize=1024)
 def _terms(scope: bytes) -> ScopeTerms:
-    return _one_scope(scope).terms
+    (resource_logs,) = read_stock(_in_request(scope))
+    (scope_logs,) = resource_logs.scopes
+    return scope_logs.terms
 
 
 def _stock_records(body: bytes, start: int, stop: int) -> Iterable[Record]:
     """The records between two positions, read by protobuf itself."""
-    return _one_scope(body[start:stop]).records if start < stop else ()
+    return read_stock_records(_in_request(body[start:stop])) if start < stop else ()
 
 
-def _one_scope(content: bytes) -> Scope:
-    # Wrapped as it was in the request, so that protobuf's limit on nesting is the same.
-    (resource_logs,) = read_stock(wrap(1, wrap(2, content)))
-    (scope,) = resource_logs.scopes
-    return scope
+def _in_request(content: bytes) -> bytes:
+    """A request of one scope, as deep as it was: protobuf's limit on nesting stays the same."""
+    return wrap(1, wrap(2, content))

@@ -101,7 +101,7 @@ class _Reading:
                     self.read_record(record, terms)
                 return
             self._steps.setdefault(block.key, []).append(block.steps)
-            self._account.keep(names.PIPELINE_STOP, columns.run.count)
+            self._account.keep(names.PIPELINE_STOP, columns.run.repeats)
         self._account.keep(names.PIPELINE_START, columns.starts)
 
     def read_record(self, record: Record, terms: ScopeTerms) -> None:

@@ -30,13 +30,7 @@ def read_stock(body: bytes) -> Iterator[Resource]:
     Raises:
         InvalidRequestError: if the body is not such a message.
     """
-    try:
-        request = ExportLogsServiceRequest.FromString(body)
-    except DecodeError as error:
-        raise InvalidRequestError(
-            f"body must be a protobuf ExportLogsServiceRequest: {error}."
-        ) from error
-    for resource_logs in request.resource_logs:
+    for resource_logs in _parse(body).resource_logs:
         scopes = (
             Scope(
                 ScopeTerms(_attributes(scope_logs.scope.attributes)),
@@ -45,6 +39,22 @@ def read_stock(body: bytes) -> Iterator[Resource]:
             for scope_logs in resource_logs.scope_logs
         )
         yield Resource(Speaker(_attributes(resource_logs.resource.attributes)), scopes)
+
+
+def read_stock_records(body: bytes) -> Iterator[Record]:
+    """The records of a request, whoever sent them; raises as :func:`read_stock` does."""
+    for resource_logs in _parse(body).resource_logs:
+        for scope_logs in resource_logs.scope_logs:
+            yield from map(_record, scope_logs.log_records)
+
+
+def _parse(body: bytes) -> ExportLogsServiceRequest:
+    try:
+        return ExportLogsServiceRequest.FromString(body)
+    except DecodeError as error:
+        raise InvalidRequestError(
+            f"body must be a protobuf ExportLogsServiceRequest: {error}."
+        ) from error
 
 
 def _record(record: LogRecord) -> Record:

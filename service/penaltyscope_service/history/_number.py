@@ -59,7 +59,8 @@ def decode_sum(data: memoryview, parts: Numbers) -> Numbers:
         return decode_numbers(data, len(parts), 1)[:, 0]
     distance = unpack_integers(data[1:], 1, len(parts)) - _MIDDLE
     bits = _descending(_ascending(_sum(parts)[None].view("<u4")) + distance)
-    return bits.view("<f4")[0].astype(np.float64)
+    numbers: Numbers = bits.view("<f4")[0].astype(np.float64)
+    return numbers
 
 
 def as_singles(numbers: Numbers) -> NDArray[np.float32] | None:
@@ -118,7 +119,8 @@ def _descending(integers: NDArray[np.uint64]) -> NDArray[np.uint32]:
 def _sum(parts: Numbers) -> NDArray[np.float32]:
     """The sums as singles, added in one order everywhere: a file can move to another machine."""
     with np.errstate(over="ignore", invalid="ignore"):  # then it is not finite, and not used
-        return reduce(np.add, parts.T).astype("<f4")
+        sums: NDArray[np.float32] = reduce(np.add, parts.T).astype("<f4")
+    return sums
 
 
 def _rounded(numbers: Numbers) -> Numbers:

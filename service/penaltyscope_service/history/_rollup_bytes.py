@@ -50,7 +50,7 @@ def decode_rollups(blocks: Iterable[bytes], columns: int, wanted: Sequence[int])
     Returns:
         ``[S, wanted]`` of type ``ROLLUP``.
     """
-    parts = [np.zeros((0, len(wanted)), ROLLUP)]
+    parts: list[Rollups] = [np.zeros((0, len(wanted)), ROLLUP)]
     for form, group in groupby(blocks, lambda data: data[0]):
         alike = list(group)
         dtype = _stored(form)
@@ -58,7 +58,7 @@ def decode_rollups(blocks: Iterable[bytes], columns: int, wanted: Sequence[int])
         stored = np.frombuffer(body, dtype).reshape(-1, columns)[:, list(wanted)]
         counts = [(len(data) - _HEAD.size) // (dtype.itemsize * columns) for data in alike]
         firsts = np.repeat([_HEAD.unpack_from(data)[1] for data in alike], counts)[:, None]
-        rollups = np.zeros(stored.shape, ROLLUP)
+        rollups: Rollups = np.zeros(stored.shape, ROLLUP)
         for name in dtype.names or ():
             rollups[name] = stored[name] + firsts if name in _STEPS else stored[name]
         parts.append(rollups)

@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Final, Literal
 
 from isal import isal_zlib
+from isal.isal_zlib import IsalError
 from starlette.types import Receive
 
 from penaltyscope_service.ingest._refusal import RefusedError
@@ -54,7 +55,7 @@ def decompress(body: bytes, encoding: ContentEncoding, limit: int) -> bytes:
         return body
     try:
         return _gunzip(body, limit)
-    except isal_zlib.error as error:
+    except IsalError as error:  # type: ignore[misc]  # its stub names an instance
         raise _malformed(f"gzip: {error}") from error
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from penaltyscope_events import RunIdentity, StepBlock, encode_events, encode_request, encode_steps
-from penaltyscope_events import Event, names
+from penaltyscope_events import (
+    Event,
+    RunIdentity,
+    StepBlock,
+    encode_events,
+    encode_request,
+    encode_steps,
+    names,
+)
 from penaltyscope_service.decode import Decoded, InvalidRequestError, _request, decode_logs
 from penaltyscope_service.decode._protobuf import read_protobuf
 from penaltyscope_service.decode._resource import Columns
@@ -21,13 +28,13 @@ from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import TIME_NS, encode, record, stop
 from tests.service.steps import blocks, make_steps, same_steps
 
-PROTOBUF = "application/x-protobuf"
+PROTOBUF: Final = "application/x-protobuf"
 IDENTITY = RunIdentity(run_id="r")
 
 
 def decode_stock(body: bytes, monkeypatch: pytest.MonkeyPatch) -> Decoded | str:
     with monkeypatch.context() as patch:
-        patch.setitem(_request._READERS, PROTOBUF, read_stock)
+        patch.setattr(_request, "_READERS", {PROTOBUF: read_stock})
         return decode_quick(body)
 
 
@@ -58,7 +65,7 @@ def same(a: Decoded | str, b: Decoded | str) -> bool:
 def in_columns(body: bytes) -> int:
     """How many stop records are read in columns."""
     return sum(
-        item.run.count
+        item.run.repeats
         for resource in read_protobuf(body)
         for scope in resource.scopes
         for item in scope.records

@@ -1,6 +1,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
 from penaltyscope_service.history._rollup import roll_up
@@ -19,7 +20,7 @@ def test_rollups_come_back_as_they_were(written: list[StepBlock]) -> None:
     assert _meant(again).tobytes() == _meant(np.frombuffer(expected, again.dtype)).tobytes()
 
 
-def _meant(rollups: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _meant(rollups: NDArray[np.void]) -> NDArray[np.void]:
     """Without what nobody may read: the fields whose count is 0."""
     meant = rollups.ravel().copy()
     for name in ("nonfinite", "nonfinite_step"):
