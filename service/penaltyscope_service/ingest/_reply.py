@@ -4,6 +4,7 @@ Both in the request's own encoding. Reference: OTLP specification, "OTLP/HTTP Re
 """
 
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Final
 
@@ -39,12 +40,18 @@ class Reply:
 
 def accept(signal: Signal, content_type: ContentType, decoded: Decoded) -> Reply:
     """200; a partial success only where records were refused, as the specification says."""
-    response = signal.response()
     refused = sum(decoded.refused.values())
-    if refused:
-        setattr(response.partial_success, signal.rejected_field, refused)
-        response.partial_success.error_message = decoded.message
+    if not refused:
+        return _accept_all(signal, content_type)
+    response = signal.response()
+    setattr(response.partial_success, signal.rejected_field, refused)
+    response.partial_success.error_message = decoded.message
     return _reply(HTTPStatus.OK, response, content_type, [])
+
+
+@cache
+def _accept_all(signal: Signal, content_type: ContentType) -> Reply:
+    return _reply(HTTPStatus.OK, signal.response(), content_type, [])
 
 
 def refuse(error: Exception, content_type: ContentType | None) -> Reply:
