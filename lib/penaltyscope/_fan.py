@@ -5,7 +5,6 @@ gradient of each alias separately; their norms are taken in passing, and their s
 where the tensor came from. Nothing is evaluated twice.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -14,32 +13,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_LONG = 1 << 16
-"""A float32 sum of more squares than this loses digits on the CPU (1e-3 at 64 M) ..."""
-_ROW = 1 << 12
-"""... so it is made of sums of this many."""
+from penaltyscope._norm import norms
+from penaltyscope._scalar import read_one, row
+
+TOGETHER = -1
+"""The user of a tensor that stands for all terms whose norms are known without this pass."""
 
 
 class GradientTap:
     """What one backward pass told: norms of the gradients, and the scale it came with."""
 
-    __slots__ = ("gram", "norms", "scale", "settled_ns", "terms")
+    __slots__ = ("gram", "row", "scale", "settled_ns", "terms")
 
     def __init__(self, *, terms: int = 0) -> None:
         self.terms = terms
         """How many terms' inner products are wanted; 0 when none are."""
         self.gram: Tensor | None = None
         """``[T, T]``, inner products of the terms' weighted gradients, if they are wanted."""
-        self.norms: Tensor | None = None
-        """``[A + S]``: of each alias, then of each tensor's sum; scaled by weight and ``scale``."""
+        self.row: Tensor | None = None
+        """``[A + S + 1]``: norm of each alias, then of each tensor's sum, all of them scaled by
+        weight and ``scale``, which is last."""
         self.scale: Tensor | None = None
         """0-d, d(what was differentiated)/d(total): a loss scale, or 1 / accumulation steps."""
         self.settled_ns = 0
         """Unix time in nanoseconds at which the norms were there; 0 before."""
 
-    def set_scale(self, gradient: Tensor) -> None:
-        """The hook on ``total``."""
-        self.scale = gradient.detach()
+    def set_scale(self, gradients: Sequence[Tensor]) -> None:
+        """The hook on the node that made the total."""
+        self.scale = gradients[0].detach()
 
 
 class _Fan(torch.autograd.Function):
@@ -72,7 +73,9 @@ class _Fan(torch.autograd.Function):
             groups.append({term: g for term, g in own if g is not None})
         sums = [_sum([*group.values()]) for group in groups]
         with torch.no_grad():
-            ctx.tap.norms = _norms([*passed, *sums])
+            users = [user for own in ctx.users for user in own]
+            measured = [g for g, user in zip(passed, users, strict=True) if user != TOGETHER]
+            ctx.tap.row = _row([*measured, *sums], ctx.tap.scale)
             if ctx.tap.terms:
                 ctx.tap.gram = _gram(groups, ctx.tap.terms)
         ctx.tap.settled_ns = time.time_ns()
@@ -86,6 +89,8 @@ def fan(
     gates: Sequence[Tensor | None],
 ) -> tuple[Tensor, ...]:
     """Aliases of the tensors, one for each of a tensor's users; norms go to ``tap``.
+
+    A user is a term by its number, or ``TOGETHER``, whose norm is not taken.
 
     The gradient of an alias passes only where its gate, 0-d and boolean, is None or true.
     """
@@ -105,12 +110,13 @@ def _sum(gradients: list[Tensor]) -> Tensor | None:
     return total
 
 
-def _norms(gradients: list[Tensor | None]) -> Tensor | None:
+def _row(gradients: list[Tensor | None], scale: Tensor | None) -> Tensor | None:
     present = [g for g in gradients if g is not None]
-    if not present:
+    if not present or scale is None:
         return None
-    zero = torch.zeros((), dtype=torch.float32, device=present[0].device)
-    return torch.stack([zero if g is None else norm(g).to(zero.device) for g in gradients])
+    found = iter(norms(present))
+    numbers = [0.0 if g is None else next(found) for g in gradients]
+    return row([*numbers, read_one(scale)], present[0].device)
 
 
 def _gram(groups: Sequence[Mapping[int, Tensor]], terms: int) -> Tensor | None:
@@ -123,31 +129,3 @@ def _gram(groups: Sequence[Mapping[int, Tensor]], terms: int) -> Tensor | None:
         product = rows @ rows.T
         total = product if total is None else total + product.to(total)
     return total
-
-
-def norm(x: Tensor) -> Tensor:
-    """Euclidean norm of all elements as a 0-d tensor, right wherever it fits into float64."""
-    if x.device.type == "cuda":
-        return _norm(x, torch.float64)  # free: the kernel waits for memory
-    if x.device.type != "cpu":
-        return _norm(x, torch.float32)
-    result = _norm_in_parts(x, torch.promote_types(x.dtype, torch.float32))
-    # Squares overflow long before the gradient does. On the CPU a look at the number costs no
-    # synchronisation, and float64 costs something only where it is needed.
-    if not math.isfinite(result.numpy()):
-        result = _norm_in_parts(x, torch.float64)
-    return result
-
-
-def _norm_in_parts(x: Tensor, dtype: torch.dtype) -> Tensor:
-    if x.numel() <= _LONG:
-        return _norm(x, dtype)
-    flat = x.flatten()
-    whole = flat.numel() // _ROW * _ROW
-    rows = torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), dim=1, dtype=dtype)
-    return _norm(torch.cat((rows, _norm(flat[whole:], dtype).unsqueeze(0))), dtype)
-
-
-def _norm(x: Tensor, dtype: torch.dtype) -> Tensor:
-    result: Tensor = torch.linalg.vector_norm(x, dtype=dtype)
-    return result
