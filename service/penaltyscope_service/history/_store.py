@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import orjson
 
 from penaltyscope_events import StepBlock
-from penaltyscope_service.history._block import BLOCK_ROWS, insert_block
+from penaltyscope_service.history._block import BLOCK_ROWS, insert_block, insert_blocks
 from penaltyscope_service.history._load import load, load_aggregate, load_steps
 from penaltyscope_service.history._pack import cut, take_loose
 from penaltyscope_service.history._reader import Reader
@@ -91,8 +91,7 @@ class History:
                 "INSERT INTO terms VALUES (?, ?)",
                 ((row.id, orjson.dumps(row.names).decode()) for row in changes.terms),
             )
-            for block in changes.blocks:
-                insert_block(writer, self._next_block(), block, packed=False)
+            insert_blocks(writer, ((self._next_block(), block) for block in changes.blocks))
             incidents = [i for i in changes.incidents if _insert_incident(writer, i)]
         self._terms |= {row.id: row.names for row in changes.terms}
         return incidents
