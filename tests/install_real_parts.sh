@@ -15,11 +15,16 @@ need() { # need PACKAGE COMMAND...
 need prometheus prometheus
 need prometheus-alertmanager prometheus-alertmanager alertmanager
 need chromium chromium
+need nodejs node
+need npm npm
 # Chromium draws nothing without a font.
 [ -d /usr/share/fonts/truetype ] || missing="$missing fonts-dejavu-core"
-[ -n "$missing" ] || exit 0
 
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+install() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "Not installed (Debian packages):$missing. Tests that need them are skipped by name."
+        return
+    fi
     echo "Installing$missing ..."
     log=$(mktemp)
     if ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive \
@@ -28,6 +33,17 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         echo "Could not install$missing: tests that need them are skipped by name."
     fi
     rm -f "$log"
-else
-    echo "Not installed (Debian packages):$missing. Tests that need them are skipped by name."
+}
+[ -z "$missing" ] || install
+
+# The JavaScript SDK of OpenTelemetry, as its lock file pins it.
+cd "$(dirname "$0")/service/conformance/javascript"
+installed=node_modules/.installed
+if command -v npm >/dev/null 2>&1 && ! cmp -s package-lock.json $installed; then
+    echo "Installing OpenTelemetry for JavaScript ..."
+    if npm ci --silent --no-audit --no-fund; then
+        cp package-lock.json $installed
+    else
+        echo "Could not install it: tests that need it are skipped by name."
+    fi
 fi

@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +15,14 @@ from starlette.types import ASGIApp
 
 from penaltyscope_service.api import EncodedRunPaths, create_api_router, refuse_arguments
 from penaltyscope_service.assets import create_assets_router
-from penaltyscope_service.ingest import Ingest, IngestMetrics, Writer
+from penaltyscope_service.ingest import (
+    GrpcServer,
+    Ingest,
+    IngestMetrics,
+    Receiver,
+    Writer,
+    describe_paths,
+)
 from penaltyscope_service.observatory import Limits, Observatory
 from penaltyscope_service.operations import create_operations_router
 from penaltyscope_service.reference import create_reference_router
@@ -27,12 +34,33 @@ _TIDY_SECONDS: Final = 10.0
 HISTORY_FILE: Final = "history.sqlite"
 
 
-def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) -> ASGIApp:
+class _Rest(FastAPI):
+    """Everything but OTLP, which its document describes all the same."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The whole document, made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            paths, schemas = describe_paths()
+            document["paths"] = paths | document["paths"]
+            document["components"]["schemas"] |= schemas
+        return super().openapi()
+
+
+def create_app(
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    registry: CollectorRegistry | None = None,
+    announce: Callable[[str], object] = str,
+) -> ASGIApp:
     """The whole service; its lifespan ends the writer and closes the history.
 
     Args:
         settings: limits and where the history lies; host and port are the server's business.
         clock: Unix time in seconds.
+        registry: where the service's metrics of itself go; default: one of its own.
+        announce: called with the address of OTLP/gRPC, where that is served.
 
     Raises:
         OSError: if the folder of the history cannot be made.
@@ -42,25 +70,35 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     observatory = Observatory.open(
         settings.data_dir / HISTORY_FILE, limits=_limits(settings), clock=clock
     )
-    registry = CollectorRegistry()
+    registry = registry or CollectorRegistry()
     writer = Writer(
         observatory, max_requests=settings.queue_requests, max_bytes=settings.queue_bytes
     )
 
     upkeep = Upkeep(observatory.tidy, pause_seconds=_TIDY_SECONDS)
+    receiver = Receiver(
+        writer=writer,
+        metrics=IngestMetrics(registry),
+        max_body_bytes=settings.max_body_bytes,
+        max_reading_bytes=settings.queue_bytes,
+        clock=clock,
+    )
 
     @asynccontextmanager
     async def lifespan(_rest: FastAPI) -> AsyncGenerator[None]:
-        writer.start()
-        upkeep.start()
-        try:
+        async with AsyncExitStack() as stack:
+            stack.callback(observatory.close)
+            writer.start()
+            stack.push_async_callback(asyncio.to_thread, writer.close)
+            upkeep.start()
+            stack.push_async_callback(asyncio.to_thread, upkeep.close)
+            if settings.grpc:
+                grpc = _grpc(settings, receiver)
+                announce(await grpc.start())
+                stack.push_async_callback(grpc.stop)
             yield
-        finally:
-            await asyncio.to_thread(upkeep.close)
-            await asyncio.to_thread(writer.close)
-            observatory.close()
 
-    rest = FastAPI(
+    rest = _Rest(
         title="Penaltyscope",
         version=version("penaltyscope"),
         summary="Penalty terms of training runs, watched.",
@@ -72,12 +110,15 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     rest.add_exception_handler(RequestValidationError, refuse_arguments)
     for router in _routers(observatory, writer, registry, title=rest.title):
         rest.include_router(router)
-    return Ingest(
-        SecurityHeaders(EncodedRunPaths(rest)),
-        writer=writer,
-        metrics=IngestMetrics(registry),
-        max_body_bytes=settings.max_body_bytes,
-        clock=clock,
+    return Ingest(SecurityHeaders(EncodedRunPaths(rest)), receiver)
+
+
+def _grpc(settings: Settings, receiver: Receiver) -> GrpcServer:
+    return GrpcServer(
+        receiver,
+        host=settings.host,
+        port=settings.grpc_port,
+        body_seconds=settings.body_seconds,
     )
 
 

@@ -4,16 +4,20 @@ import logging
 import sqlite3
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Annotated, Any, Never
 
 import typer
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from penaltyscope_service import server
 from penaltyscope_service.app import create_app
 from penaltyscope_service.commands import back_up_history, export_run, import_files
+from penaltyscope_service.connection import ConnectionLimits, ConnectionMetrics
 from penaltyscope_service.history import HistoryError
+from penaltyscope_service.ingest import overloaded
 from penaltyscope_service.settings import Settings, flag, variable
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -60,9 +64,14 @@ def serve(
     *,
     host: Annotated[str | None, _flag("host")] = None,
     port: Annotated[str | None, _flag("port")] = None,
+    grpc: Annotated[bool | None, _flag("grpc")] = None,
+    grpc_port: Annotated[str | None, _flag("grpc_port")] = None,
     data_dir: Annotated[str | None, _flag("data_dir")] = None,
     allow_remote: Annotated[bool | None, _flag("allow_remote")] = None,
     max_body_bytes: Annotated[str | None, _flag("max_body_bytes")] = None,
+    max_connections: Annotated[str | None, _flag("max_connections")] = None,
+    head_seconds: Annotated[str | None, _flag("head_seconds")] = None,
+    body_seconds: Annotated[str | None, _flag("body_seconds")] = None,
     queue_requests: Annotated[str | None, _flag("queue_requests")] = None,
     queue_bytes: Annotated[str | None, _flag("queue_bytes")] = None,
     series_limit: Annotated[str | None, _flag("series_limit")] = None,
@@ -78,7 +87,8 @@ def serve(
 ) -> None:
     """Takes events over OTLP, keeps every step, serves metrics, an API and a live page.
 
-    A flag wins over its environment variable. Prints one line once requests are answered.
+    A flag wins over its environment variable. Prints a line for each address once requests are
+    answered.
     """
     settings = _settings({name: value for name, value in locals().items() if value is not None})
     logging.basicConfig(
@@ -92,12 +102,46 @@ def serve(
     except OSError as error:
         _fail(f"cannot listen on {settings.host} port {settings.port} (--host, --port): {error}")
     with listening:
+        _check_grpc(settings)
+        registry = CollectorRegistry()
+        urls = [server.address(listening)]
         try:
-            app = create_app(settings)
+            app = create_app(settings, registry=registry, announce=urls.append)
         except (OSError, sqlite3.Error, HistoryError) as error:
             _fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
-        url = server.address(listening)
-        server.run(app, listening, on_ready=lambda: typer.echo(f"listening on {url}"))
+        server.run(
+            app, listening, limits=_limits(settings, registry), on_ready=lambda: _announce(urls)
+        )
+
+
+def _check_grpc(settings: Settings) -> None:
+    """Its port is only taken once the event loop runs, where an error is a stack trace."""
+    if not settings.grpc:
+        return
+    if find_spec("grpc") is None:
+        _fail("--grpc needs grpcio: pip install 'penaltyscope[grpc]'")
+    try:
+        server.bind(settings.host, settings.grpc_port).close()
+    except OSError as error:
+        _fail(
+            f"cannot listen on {settings.host} port {settings.grpc_port} (--host, --grpc-port): "
+            f"{error}"
+        )
+
+
+def _limits(settings: Settings, registry: CollectorRegistry) -> ConnectionLimits:
+    return ConnectionLimits(
+        max_connections=server.allow_connections(settings.max_connections),
+        head_seconds=settings.head_seconds,
+        body_seconds=settings.body_seconds,
+        overloaded=overloaded,
+        ended=ConnectionMetrics(registry).ended,
+    )
+
+
+def _announce(urls: list[str]) -> None:
+    for url in urls:
+        typer.echo(f"listening on {url}")
 
 
 def _settings(flags: dict[str, Any]) -> Settings:

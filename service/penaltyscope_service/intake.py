@@ -59,7 +59,7 @@ class Intake:
             return
         identity, now = batch.identity, self._now
         run = hear(self._run(batch), identity, now)
-        process = replace(self._process(run, identity.rank), received_at=now)
+        process = self._process(run, identity.rank)
         heeded = identity.attempt == run.attempt  # the last words of an earlier try are too late
         before = self.duplicates
         for block in batch.steps:
@@ -71,7 +71,8 @@ class Intake:
             process = report(process, event)
             if heeded and new:
                 run, process = _heed(run, process, event, now)
-        process = replace(process, duplicates=process.duplicates + self.duplicates - before)
+        duplicates = process.duplicates + self.duplicates - before
+        process = replace(process, received_at=now, duplicates=duplicates)
         self._runs[run.run] = run
         self._processes[run.id, process.rank] = process
 
@@ -168,8 +169,8 @@ class Intake:
         return not here and not any(block.incarnation in sources for sources in known)
 
     def _take_steps(self, run: RunRecord, process: ProcessRecord, block: StepBlock) -> None:
-        countable = block.seq <= MAX_SEQ
-        if not countable.all():
+        if block.seq.max(initial=0) > MAX_SEQ:
+            countable = block.seq <= MAX_SEQ
             self.refused["invalid_value"] += int((~countable).sum())
             block = block.take(countable)
         stream = self._stream(run, process.rank, block.pipeline)

@@ -1,12 +1,22 @@
 """Runs the application: one socket, one process, a clean end."""
 
+import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from penaltyscope_service.connection import ConnectionLimits, limited
+
+_logger: Final = logging.getLogger(__name__)
+
+_OWN_DESCRIPTORS: Final = 128
+"""Kept back for the history, the log and the listening sockets."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -21,17 +31,40 @@ def address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: ASGIApp, listening: socket.socket, *, on_ready: Callable[[], None]) -> None:
+def allow_connections(wanted: int) -> int:
+    """Raises the limit of open files as far as it goes, and returns how many connections fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _OWN_DESCRIPTORS
+    possible = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < possible:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < needed:
+        _logger.warning(
+            "at most %d files may be open (ulimit -n), so at most %d connections, not %d",
+            *(possible, possible - _OWN_DESCRIPTORS, wanted),
+        )
+    return possible - _OWN_DESCRIPTORS
+
+
+def run(
+    app: ASGIApp,
+    listening: socket.socket,
+    *,
+    limits: ConnectionLimits,
+    on_ready: Callable[[], None],
+) -> None:
     """Serves until SIGINT or SIGTERM, then ends within two seconds.
 
     Args:
         app: what to serve; its lifespan events are sent.
         listening: from :func:`bind`.
+        limits: what a client may take.
         on_ready: called once requests are answered.
     """
     config = uvicorn.Config(
         app,
         access_log=False,
+        http=limited(limits),
         lifespan="on",
         log_config=None,
         proxy_headers=False,

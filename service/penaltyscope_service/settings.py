@@ -34,6 +34,12 @@ class Settings(BaseSettings):
         int,
         Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one."),
     ] = 4318
+    grpc: Annotated[
+        bool, Field(description="Take OTLP/gRPC as well; needs penaltyscope[grpc].")
+    ] = False
+    grpc_port: Annotated[
+        int, Field(ge=0, le=65535, description="Port of OTLP/gRPC; 0 takes a free one.")
+    ] = 4317
     data_dir: Annotated[
         Path, Field(description="Folder of the history; made where it is missing.")
     ] = Path("penaltyscope-data")
@@ -41,6 +47,15 @@ class Settings(BaseSettings):
         int,
         Field(ge=1024, description="Largest request body, before and after decompression."),
     ] = 16 * 1024**2
+    max_connections: Annotated[
+        int, Field(ge=1, description="Most HTTP connections before further ones get 503.")
+    ] = 16_384
+    head_seconds: Annotated[
+        Seconds, Field(description="Most time for the head of a request to come.")
+    ] = 10.0
+    body_seconds: Annotated[
+        Seconds, Field(description="Most time for a body to come, and for a reply to be read.")
+    ] = 30.0
     queue_requests: Annotated[
         int, Field(ge=1, description="Most requests that wait to be written before others get 503.")
     ] = 1024

@@ -1,6 +1,5 @@
 """The service as its users run it: a process, a socket, a folder."""
 
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ class Service:
     process: subprocess.Popen[str]
     command: list[str]
     url: str
+    grpc: str = ""
+    """Host and port of OTLP/gRPC, where it is served."""
 
 
 @contextmanager
@@ -28,25 +29,27 @@ def serve(data_dir: Path, *flags: str, max_file_bytes: int | None = None) -> Ite
         max_file_bytes: no file of the process may grow larger, as on a disk that is full.
     """
     script = "from penaltyscope_service.cli import main; main()"
-    command = [sys.executable, "-c", script, "serve", "--data-dir", str(data_dir), *flags]
-
-    def limit() -> None:
-        if max_file_bytes is not None:
-            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, hard))
-
+    arguments = ["serve", "--data-dir", str(data_dir), *flags]
+    # Not by a function in the fork: there, the threads of a gRPC client in this process are gone.
+    limit = (
+        "import resource; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({max_file_bytes}, {max_file_bytes})); "
+    )
+    limited = script if max_file_bytes is None else limit + script
     process = subprocess.Popen(
-        [*command, "--port", "0"],
+        [sys.executable, "-c", limited, *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=None if max_file_bytes is None else subprocess.DEVNULL,
         text=True,
-        preexec_fn=limit,
     )
+    command = [sys.executable, "-c", script, *arguments]
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
         assert line.startswith("listening on http://"), line
-        yield Service(process, command, line.removeprefix("listening on ").strip())
+        url = line.removeprefix("listening on ").strip()
+        grpc = process.stdout.readline() if "--grpc" in flags else ""
+        yield Service(process, command, url, grpc.removeprefix("listening on grpc://").strip())
     finally:
         process.terminate()
         try:

@@ -97,6 +97,26 @@ def test_a_port_in_use_is_named() -> None:
     )
 
 
+def test_a_port_of_grpc_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("serve", "--port", "0", "--grpc", "--grpc-port", str(port))
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(
+        f"error: cannot listen on 127.0.0.1 port {port} (--host, --grpc-port)"
+    )
+
+
+def test_grpc_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penaltyscope_service.cli.find_spec", lambda name: None)
+
+    result = run("serve", "--port", "0", "--grpc")
+
+    assert result.exit_code == 2
+    assert result.stderr == "error: --grpc needs grpcio: pip install 'penaltyscope[grpc]'\n"
+
+
 def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 

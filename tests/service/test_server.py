@@ -45,9 +45,12 @@ def samples(url: str) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
+@pytest.mark.parametrize("flags", [(), ("--grpc", "--grpc-port", "0")], ids=["http", "grpc"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_well(tmp_path: Path, number: signal.Signals) -> None:
-    with serve(tmp_path) as service, httpx.Client(base_url=service.url) as idle:
+def test_a_signal_ends_it_well(
+    tmp_path: Path, number: signal.Signals, flags: tuple[str, ...]
+) -> None:
+    with serve(tmp_path, *flags) as service, httpx.Client(base_url=service.url) as idle:
         assert idle.get("/healthz").json() == {"status": "ok"}
 
         service.process.send_signal(number)

@@ -5,6 +5,7 @@ object per number; so the parsed document is walked directly. Ids are not looked
 """
 
 from collections.abc import Callable, Iterator
+from math import nan
 from typing import Final
 
 from penaltyscope_service.decode._json_field import (
@@ -24,11 +25,11 @@ from penaltyscope_service.decode._record import (
     SEVERITY_ERROR,
     Attributes,
     Record,
-    Resource,
     Scalar,
-    Scope,
     Value,
 )
+from penaltyscope_service.decode._resource import Resource, Scope, Speaker
+from penaltyscope_service.decode._step import ScopeTerms
 
 _SCALARS: Final[dict[str, Callable[[str, object], Scalar]]] = {
     "doubleValue": double,
@@ -47,12 +48,12 @@ def read_json(body: bytes) -> Iterator[Resource]:
     for resource_logs in messages(parse(body), "resourceLogs"):
         scopes = (
             Scope(
-                _attributes(child(scope_logs, "scope")),
+                ScopeTerms(_attributes(child(scope_logs, "scope"))),
                 map(_record, messages(scope_logs, "logRecords")),
             )
             for scope_logs in messages(resource_logs, "scopeLogs")
         )
-        yield Resource(_attributes(child(resource_logs, "resource")), scopes)
+        yield Resource(Speaker(_attributes(child(resource_logs, "resource"))), scopes)
 
 
 def _record(record: Message) -> Record:
@@ -84,4 +85,5 @@ def _scalar(value: Message) -> Scalar:
     for kind, read in _SCALARS.items():
         if value.get(kind) is not None:
             return read(kind, value[kind])
-    return None
+    # JavaScript writes a number that is not finite as null: what it was is lost, that it was not.
+    return nan if "doubleValue" in value else None

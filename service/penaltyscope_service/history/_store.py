@@ -9,7 +9,7 @@ from typing import IO, Final, Self
 
 from penaltyscope_events import StepBlock
 from penaltyscope_service.history._archive import Archive
-from penaltyscope_service.history._block import BLOCK_ROWS, insert_block
+from penaltyscope_service.history._block import BLOCK_ROWS, insert_block, insert_blocks
 from penaltyscope_service.history._commit import write_records
 from penaltyscope_service.history._damage import DamagedError, is_damage, look_for_damage
 from penaltyscope_service.history._graves import Graves, bury
@@ -101,8 +101,7 @@ class History:
         """Writes everything or, when it raises, nothing. Returns the incidents that are new."""
         with self._transaction() as writer:
             incidents = write_records(writer, changes)
-            for block in changes.blocks:
-                insert_block(writer, self._next_block(), block, packed=False)
+            insert_blocks(writer, ((self._next_block(), block) for block in changes.blocks))
         self._terms |= {row.id: row.names for row in changes.terms}
         return incidents
 

@@ -1,45 +1,77 @@
 """Reads a request's body and decompresses it, both bounded."""
 
-import zlib
+import sys
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
+from isal import isal_zlib
+from isal.isal_zlib import IsalError
 from starlette.types import Receive
 
+from penaltyscope_service.ingest._inflow import Inflow
 from penaltyscope_service.ingest._refusal import RefusedError
 
-ContentEncoding = Literal["identity", "gzip"]
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
-_GZIP: Final = 16 + zlib.MAX_WBITS
-"""Tells zlib that gzip's header and trailer surround the stream."""
+ContentEncoding = Literal["identity", "gzip", "zstd"]
+
+_GZIP: Final = 16 + isal_zlib.MAX_WBITS
+"""Tells it that gzip's header and trailer surround the stream."""
+_ZSTD: Final[Mapping[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
+"""A window of 8 MiB, the most that a zstd content coding may ask for (RFC 9659, section 3)."""
 _CHUNK_BYTES: Final = 65_536
 _MAX_MEMBERS: Final = 1_024
 """Block compressors write one member per 64 KiB; thousands of tiny ones are only an attack."""
+
+
+class _Stream(Protocol):
+    """One member of a gzip file, or one frame of a zstd one."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether it ended."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows its end."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """At most so many bytes, not all of them only where there are more."""
+
+
+_STREAMS: Final[Mapping[ContentEncoding, Callable[[], _Stream]]] = {
+    "gzip": lambda: isal_zlib.decompressobj(_GZIP),
+    "zstd": lambda: zstd.ZstdDecompressor(options=_ZSTD),
+}
 
 
 class ClientGoneError(Exception):
     """The client hung up in the middle of its request: nobody is left to answer."""
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+async def read_body(receive: Receive, limit: int, inflow: Inflow) -> bytes:
     """The body as it was sent, at most ``limit`` bytes.
 
     Raises:
         ClientGoneError: if the client disconnects first.
-        RefusedError: 413, as soon as the body is too large.
+        RefusedError: 413, as soon as the body is too large; 503, if too many others are read.
     """
     chunks: list[bytes] = []
-    size = 0
     more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        more = message.get("more_body", False)
-        if size > limit:
-            raise too_large(limit)
+    with inflow.body() as arriving:
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            chunks.append(message.get("body", b""))
+            arriving.add(len(chunks[-1]))
+            more = message.get("more_body", False)
+            if arriving.size > limit:
+                raise too_large(limit)
     return b"".join(chunks)
 
 
@@ -47,39 +79,40 @@ def decompress(body: bytes, encoding: ContentEncoding, limit: int) -> bytes:
     """The body as it was before compression, at most ``limit`` bytes.
 
     Raises:
-        RefusedError: 400 if it is not gzip or ends early; 413 as soon as it is too large, so that
-            a bomb costs no more memory than an honest body.
+        RefusedError: 400 if it is not compressed so or ends early; 413 as soon as it is too large,
+            so that a bomb costs no more memory than an honest body.
     """
     if encoding == "identity":
         return body
     try:
-        return _gunzip(body, limit)
-    except zlib.error as error:
-        raise _malformed(f"gzip: {error}") from error
+        return _decompress(body, encoding, limit)
+    except (IsalError, zstd.ZstdError) as error:  # type: ignore[misc]  # a stub names an instance
+        raise _malformed(f"{encoding}: {error}") from error
 
 
-def _gunzip(body: bytes, limit: int) -> bytes:
-    """All members of a gzip file, one after the other (RFC 1952, section 2.2)."""
-    stream = zlib.decompressobj(_GZIP)
+def _decompress(body: bytes, encoding: ContentEncoding, limit: int) -> bytes:
+    """All members of the body, one after the other (RFC 1952, section 2.2; RFC 8878, section 3)."""
+    begin = _STREAMS[encoding]
+    stream = begin()
     members = 1
     output: list[bytes] = []
     room = limit + 1
-    # zlib copies what follows a member; of a whole body that would be quadratic in its members.
+    # A stream copies what follows it; of a whole body that would be quadratic in its members.
     for start in range(0, len(body), _CHUNK_BYTES):
         rest = body[start : start + _CHUNK_BYTES]
         while rest:
             if stream.eof:
-                stream = zlib.decompressobj(_GZIP)
+                stream = begin()
                 members += 1
             output.append(stream.decompress(rest, room))
             room -= len(output[-1])
             if not room:
                 raise too_large(limit)
             if members > _MAX_MEMBERS:
-                raise _malformed(f"at most {_MAX_MEMBERS} gzip members, got more")
+                raise _malformed(f"at most {_MAX_MEMBERS} {encoding} members, got more")
             rest = stream.unused_data
     if not stream.eof:
-        raise _malformed("whole gzip, got one that ends early")
+        raise _malformed(f"whole {encoding}, got one that ends early")
     return b"".join(output)
 
 

@@ -18,6 +18,7 @@ _CONTENT_ENCODINGS: Final[dict[bytes, ContentEncoding]] = {
     b"": "identity",
     b"identity": "identity",
     b"gzip": "gzip",
+    b"zstd": "zstd",
 }
 
 
@@ -50,7 +51,7 @@ def read_head(scope: Scope, limit: int) -> Head:
         raise _unsupported(scope, b"content-type", "application/x-protobuf or application/json")
     encoding = _CONTENT_ENCODINGS.get(_header(scope, b"content-encoding").strip().lower())
     if encoding is None:
-        raise _unsupported(scope, b"content-encoding", "identity or gzip")
+        raise _unsupported(scope, b"content-encoding", "identity, gzip or zstd")
     length = _header(scope, b"content-length")
     if length.isdigit() and int(length) > limit:
         raise too_large(limit)

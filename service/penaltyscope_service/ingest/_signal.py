@@ -1,14 +1,21 @@
 """The three signals of OTLP, each with its path and its messages."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 from penaltyscope_service.decode import (
     ContentType,
@@ -30,15 +37,48 @@ class Decode(Protocol):
 class Signal:
     """How one signal is decoded and answered."""
 
+    service: str
+    """The full name of its gRPC service."""
     decode: Decode
-    response: Callable[[], Any]
+    request: type[Message]
+    """What is decoded."""
+    response: Any
     """Makes the empty response; the three types share no base but protobuf's own."""
     rejected_field: str
     """The field of the partial success that counts what was refused."""
 
+    def accept(self, decoded: Decoded) -> Message:
+        """The answer; a partial success only where something was refused, as OTLP says."""
+        response = self.response()
+        refused = sum(decoded.refused.values())
+        if refused:
+            setattr(response.partial_success, self.rejected_field, refused)
+            response.partial_success.error_message = decoded.message
+        answer: Message = response
+        return answer
 
+
+_COLLECTOR: Final = "opentelemetry.proto.collector"
 SIGNALS: Final = {
-    "/v1/logs": Signal(decode_logs, ExportLogsServiceResponse, "rejected_log_records"),
-    "/v1/traces": Signal(decode_traces, ExportTraceServiceResponse, "rejected_spans"),
-    "/v1/metrics": Signal(decode_metrics, ExportMetricsServiceResponse, "rejected_data_points"),
+    "/v1/logs": Signal(
+        f"{_COLLECTOR}.logs.v1.LogsService",
+        decode_logs,
+        ExportLogsServiceRequest,
+        ExportLogsServiceResponse,
+        "rejected_log_records",
+    ),
+    "/v1/traces": Signal(
+        f"{_COLLECTOR}.trace.v1.TraceService",
+        decode_traces,
+        ExportTraceServiceRequest,
+        ExportTraceServiceResponse,
+        "rejected_spans",
+    ),
+    "/v1/metrics": Signal(
+        f"{_COLLECTOR}.metrics.v1.MetricsService",
+        decode_metrics,
+        ExportMetricsServiceRequest,
+        ExportMetricsServiceResponse,
+        "rejected_data_points",
+    ),
 }

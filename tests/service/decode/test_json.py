@@ -202,3 +202,14 @@ def test_deep_nesting_in_a_value_is_just_no_value_of_ours() -> None:
     decoded = decode(request(stop(step=value)))
 
     assert decoded.refused == {"wrong_type": 1}
+
+
+def test_a_double_that_javascript_made_null_is_not_a_number() -> None:
+    values = {"arrayValue": {"values": [{"doubleValue": None}]}}
+
+    block = only_block(
+        decode(request(stop(**{"total": {"doubleValue": None}, "term.value": values})))
+    )
+
+    assert np.isnan(block.total[0])
+    assert np.isnan(block.value[0, 0])

@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import random
 import tracemalloc
 import zlib
 from collections.abc import Iterable
@@ -7,8 +8,15 @@ from collections.abc import Iterable
 import pytest
 from starlette.types import Message
 
-from penaltyscope_service.ingest._body import ClientGoneError, decompress, read_body
+from penaltyscope_service.ingest._body import (
+    ClientGoneError,
+    ContentEncoding,
+    decompress,
+    read_body,
+)
+from penaltyscope_service.ingest._inflow import Inflow
 from penaltyscope_service.ingest._refusal import RefusedError
+from tests.service.compression import COMPRESS, zstd_frame
 
 LIMIT = 100_000
 
@@ -19,7 +27,7 @@ def read(messages: Iterable[Message], limit: int = LIMIT) -> bytes:
     async def receive() -> Message:
         return next(queue)
 
-    return asyncio.run(read_body(receive, limit))
+    return asyncio.run(read_body(receive, limit, Inflow(limit)))
 
 
 def chunk(body: bytes, *, more: bool = True) -> Message:
@@ -54,53 +62,86 @@ def test_identity_leaves_the_body_as_it_is() -> None:
     assert decompress(b"abc", "identity", LIMIT) == b"abc"
 
 
+@pytest.mark.parametrize("encoding", COMPRESS)
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, LIMIT])
-def test_gzip_is_undone(size: int) -> None:
+def test_compression_is_undone(encoding: ContentEncoding, size: int) -> None:
     body = bytes(range(256)) * (size // 256) + bytes(size % 256)
 
-    assert decompress(gzip.compress(body), "gzip", LIMIT) == body
+    assert decompress(COMPRESS[encoding](body), encoding, LIMIT) == body
 
 
-def test_members_follow_each_other_also_across_chunks() -> None:
-    parts = [bytes([i % 256]) * 300 for i in range(300)]
-    body = b"".join(gzip.compress(part, compresslevel=0) for part in parts)
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_members_follow_each_other_also_across_chunks(encoding: ContentEncoding) -> None:
+    noise = random.Random(0)
+    parts = [noise.randbytes(300) for _ in range(300)]
+    body = b"".join(map(COMPRESS[encoding], parts))
     assert len(body) > 65_536
 
-    assert decompress(body, "gzip", LIMIT) == b"".join(parts)
+    assert decompress(body, encoding, LIMIT) == b"".join(parts)
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (b"", "body must be whole gzip, got one that ends early."),
-        (b"not gzip at all", "body must be gzip: Error -3 while decompressing data: "),
-        (gzip.compress(b"abc")[:-1], "body must be whole gzip, got one that ends early."),
-        (gzip.compress(b"abc")[:9], "body must be whole gzip, got one that ends early."),
-        (gzip.compress(b"abc") + b"tail", "body must be gzip: Error -3 "),
-        (gzip.compress(b"abc")[:-8] + bytes(8), "body must be gzip: Error -3 "),
-        (zlib.compress(b"abc"), "body must be gzip: Error -3 "),
-        (
-            gzip.compress(b"") * 1_025,
-            "body must be at most 1024 gzip members, got more.",
-        ),
-    ],
-    ids=["empty", "text", "no trailer", "header only", "tail", "checksum", "zlib", "members"],
-)
+GZIP_CASES: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "body must be whole gzip, got one that ends early."),
+    "text": (b"not gzip at all", "body must be gzip: "),
+    "no trailer": (
+        gzip.compress(b"abc")[:-1],
+        "body must be whole gzip, got one that ends early.",
+    ),
+    "header only": (
+        gzip.compress(b"abc")[:9],
+        "body must be whole gzip, got one that ends early.",
+    ),
+    "tail": (gzip.compress(b"abc") + b"a longer tail", "body must be gzip: "),
+    "checksum": (gzip.compress(b"abc")[:-8] + bytes(8), "body must be gzip: "),
+    "zlib": (zlib.compress(b"abc"), "body must be gzip: "),
+    "members": (gzip.compress(b"") * 1_025, "body must be at most 1024 gzip members, got more."),
+}
+FRAME = zstd_frame(b"abc")
+ZSTD_CASES: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "body must be whole zstd, got one that ends early."),
+    "text": (b"not zstd at all", "body must be zstd: "),
+    "cut": (FRAME[:-1], "body must be whole zstd, got one that ends early."),
+    "header only": (FRAME[:5], "body must be whole zstd, got one that ends early."),
+    "tail": (FRAME + b"tail", "body must be zstd: "),
+    "checksum": (zstd_frame(b"abc", checksum=True)[:-4] + bytes(4), "body must be zstd: "),
+    "gzip": (gzip.compress(b"abc"), "body must be zstd: "),
+    "window": (zstd_frame(b"abc", window_log=24), "body must be zstd: "),
+    "members": (zstd_frame(b"") * 1_025, "body must be at most 1024 zstd members, got more."),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), GZIP_CASES.values(), ids=GZIP_CASES)
 def test_what_is_not_whole_gzip_is_refused(body: bytes, message: str) -> None:
+    assert_refused(body, "gzip", message)
+
+
+@pytest.mark.parametrize(("body", "message"), ZSTD_CASES.values(), ids=ZSTD_CASES)
+def test_what_is_not_whole_zstd_is_refused(body: bytes, message: str) -> None:
+    assert_refused(body, "zstd", message)
+
+
+def assert_refused(body: bytes, encoding: ContentEncoding, message: str) -> None:
     with pytest.raises(RefusedError) as caught:
-        decompress(body, "gzip", LIMIT)
+        decompress(body, encoding, LIMIT)
 
     assert caught.value.status == 400
     assert caught.value.message.startswith(message)
 
 
-def test_a_bomb_stops_at_the_limit() -> None:
-    bomb = gzip.compress(bytes(100_000_000))
+def test_a_frame_that_is_to_be_skipped_is() -> None:
+    skipped = b"\x50\x2a\x4d\x18" + (3).to_bytes(4, "little") + b"???"
+
+    assert decompress(skipped + FRAME + skipped, "zstd", LIMIT) == b"abc"
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_bomb_stops_at_the_limit(encoding: ContentEncoding) -> None:
+    bomb = COMPRESS[encoding](bytes(100_000_000))
     assert len(bomb) < LIMIT
 
     tracemalloc.start()
     with pytest.raises(RefusedError) as caught:
-        decompress(bomb, "gzip", LIMIT)
+        decompress(bomb, encoding, LIMIT)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -108,8 +149,24 @@ def test_a_bomb_stops_at_the_limit() -> None:
     assert peak < 10 * LIMIT
 
 
-def test_a_bomb_in_many_members_stops_at_the_limit() -> None:
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_bomb_in_many_members_stops_at_the_limit(encoding: ContentEncoding) -> None:
     with pytest.raises(RefusedError) as caught:
-        decompress(gzip.compress(bytes(1_000)) * 1_000, "gzip", LIMIT)
+        decompress(COMPRESS[encoding](bytes(1_000)) * 1_000, encoding, LIMIT)
 
     assert caught.value.status == 413
+
+
+def test_bodies_that_are_read_at_the_same_time_share_a_bound() -> None:
+    inflow = Inflow(1_000)
+    with inflow.body() as first:
+        first.add(2_000)  # alone, it may be of any size
+        with (
+            pytest.raises(RefusedError, match="2 bodies of 2001 bytes") as caught,
+            inflow.body() as second,
+        ):
+            second.add(1)
+        assert (caught.value.status, caught.value.retry_after_seconds) == (503, 1)
+    with inflow.body() as third, inflow.body() as fourth:
+        third.add(500)
+        fourth.add(500)

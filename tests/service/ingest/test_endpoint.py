@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.responses import PlainTextResponse
 
-from penaltyscope_service.ingest import Ingest, IngestMetrics, Writer
+from penaltyscope_service.ingest import Ingest, IngestMetrics, Receiver, Writer
 from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import encode, stop
 from tests.service.ingest.asgi import Answer, post
@@ -46,13 +46,14 @@ def registry() -> CollectorRegistry:
 def app(store: MemoryStore, registry: CollectorRegistry) -> Iterator[Ingest]:
     writer = Writer(store, max_requests=10, max_bytes=1_000_000)
     writer.start()
-    yield Ingest(
-        PlainTextResponse("the rest", 418),
+    receiver = Receiver(
         writer=writer,
         metrics=IngestMetrics(registry),
         max_body_bytes=LIMIT,
+        max_reading_bytes=LIMIT,
         clock=lambda: 1.5,
     )
+    yield Ingest(PlainTextResponse("the rest", 418), receiver)
     writer.close()
 
 
@@ -155,7 +156,7 @@ NOT_PROTOBUF = "body must be a protobuf Export"
 NOT_WHOLE = "body must be whole gzip, got one that ends early."
 TOO_LARGE = f"body must be at most {LIMIT} bytes, before and after decompression."
 CONTENT_TYPE = "content-type must be application/x-protobuf or application/json, got "
-ENCODING = "content-encoding must be identity or gzip, got "
+ENCODING = "content-encoding must be identity, gzip or zstd, got "
 
 Malformed = tuple[dict[str, str], bytes, int, int, str]
 MALFORMED: dict[str, Malformed] = {

@@ -1,0 +1,25 @@
+"""The answer to a connection that is one too many."""
+
+from http import HTTPStatus
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from penaltyscope_service.ingest._head import read_content_type
+from penaltyscope_service.ingest._refusal import RefusedError
+from penaltyscope_service.ingest._reply import refuse
+
+_RETRY_SECONDS: Final = 5
+
+
+async def overloaded(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answers 503 whatever is asked, and closes the connection."""
+    refusal = RefusedError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "too many connections are open; try again later.",
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+    reply = refuse(refusal, read_content_type(scope))
+    headers = [*reply.headers, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,71 @@
+"""The OTLP paths of the OpenAPI document: they are served outside of the framework."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+from penaltyscope_service.ingest._schema import reference, schemas
+from penaltyscope_service.ingest._signal import SIGNALS, Signal
+from penaltyscope_service.ingest._status import STATUSES
+
+_BINARY: Final = {"type": "string", "contentMediaType": "application/x-protobuf"}
+_WHY: Final = {
+    HTTPStatus.BAD_REQUEST: "The body cannot be decoded; sending it again is of no use.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "Only POST is.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large, before or after decompression.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Content-Type or Content-Encoding is not a known one.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "A defect; the service's log has it.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "No room at the moment; the same request may be sent again.",
+}
+_RETRY_AFTER: Final = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+}
+_CONTENT_ENCODING: Final = {
+    "name": "Content-Encoding",
+    "in": "header",
+    "required": False,
+    "description": "How the body is compressed.",
+    "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]},
+}
+
+
+def describe_paths() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The paths, and the schemas that they refer to."""
+    paths = {path: {"post": _operation(path, signal)} for path, signal in SIGNALS.items()}
+    messages = [m for signal in SIGNALS.values() for m in (signal.request, signal.response)]
+    return paths, schemas(*messages, Status)
+
+
+def _operation(path: str, signal: Signal) -> dict[str, Any]:
+    name = path.rpartition("/")[2]
+    responses: dict[str, Any] = {
+        "200": {
+            "description": "Everything that was accepted is durable; a partial success says how "
+            "much was not accepted, and why.",
+            "content": _content(signal.response),
+        }
+    }
+    for status in STATUSES[1:]:
+        responses[str(status.value)] = {
+            "description": _WHY[status],
+            "content": _content(Status),
+        }
+    responses["503"]["headers"] = _RETRY_AFTER
+    return {
+        "tags": ["otlp"],
+        "summary": f"Takes {name} over OTLP/HTTP",
+        "operationId": f"export_{name}",
+        "parameters": [_CONTENT_ENCODING],
+        "requestBody": {"required": True, "content": _content(signal.request)},
+        "responses": responses,
+    }
+
+
+def _content(message: type[Message]) -> dict[str, Any]:
+    binary = _BINARY | {"description": f"`{message.DESCRIPTOR.full_name}`, binary."}
+    return {
+        "application/json": {"schema": reference(message)},
+        "application/x-protobuf": {"schema": binary},
+    }
