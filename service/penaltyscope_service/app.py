@@ -21,7 +21,9 @@ from penaltyscope_service.operations import create_operations_router
 from penaltyscope_service.reference import create_reference_router
 from penaltyscope_service.security import SecurityHeaders
 from penaltyscope_service.settings import Settings
+from penaltyscope_service.upkeep import Upkeep
 
+_TIDY_SECONDS: Final = 10.0
 HISTORY_FILE: Final = "history.sqlite"
 
 
@@ -45,12 +47,16 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         observatory, max_requests=settings.queue_requests, max_bytes=settings.queue_bytes
     )
 
+    upkeep = Upkeep(observatory.tidy, pause_seconds=_TIDY_SECONDS)
+
     @asynccontextmanager
     async def lifespan(_rest: FastAPI) -> AsyncGenerator[None]:
         writer.start()
+        upkeep.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(upkeep.close)
             await asyncio.to_thread(writer.close)
             observatory.close()
 

@@ -1,4 +1,4 @@
-"""The command line: ``penaltyscope serve``."""
+"""The command line: ``penaltyscope serve``, and the commands beside it."""
 
 import logging
 import sqlite3
@@ -12,10 +12,16 @@ from pydantic_core import ErrorDetails
 
 from penaltyscope_service import server
 from penaltyscope_service.app import create_app
+from penaltyscope_service.commands import back_up_history, export_run, import_files
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.settings import Settings, flag, variable
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+cli.command("export")(export_run)
+cli.command("import")(import_files)
+cli.command("backup")(back_up_history)
 
 
 def main() -> None:
@@ -65,6 +71,9 @@ def serve(
     lost_after_seconds: Annotated[str | None, _flag("lost_after_seconds")] = None,
     window_seconds: Annotated[str | None, _flag("window_seconds")] = None,
     gap_seconds: Annotated[str | None, _flag("gap_seconds")] = None,
+    retention_days: Annotated[str | None, _flag("retention_days")] = None,
+    retention_runs: Annotated[str | None, _flag("retention_runs")] = None,
+    retention_bytes: Annotated[str | None, _flag("retention_bytes")] = None,
     synchronous: Annotated[str | None, _flag("synchronous")] = None,
 ) -> None:
     """Takes events over OTLP, keeps every step, serves metrics, an API and a live page.
@@ -77,6 +86,7 @@ def serve(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    logging.getLogger("penaltyscope_service").setLevel(logging.INFO)
     try:
         listening = server.bind(settings.host, settings.port)
     except OSError as error:

@@ -32,7 +32,8 @@ def serve(data_dir: Path, *flags: str, max_file_bytes: int | None = None) -> Ite
 
     def limit() -> None:
         if max_file_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, hard))
 
     process = subprocess.Popen(
         [*command, "--port", "0"],
@@ -48,4 +49,9 @@ def serve(data_dir: Path, *flags: str, max_file_bytes: int | None = None) -> Ite
         yield Service(process, command, line.removeprefix("listening on ").strip())
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise

@@ -17,8 +17,10 @@ from collections.abc import Callable
 
 from opentelemetry.context import get_current
 
+from penaltyscope.attribution import Attribution
 from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import PipelineResult
+from penaltyscope.telemetry._attribution import attribution_event
 from penaltyscope.telemetry._channel import Channel
 from penaltyscope.telemetry._columns import Row, blocks
 from penaltyscope_events import AttributeValue, Event, names
@@ -27,6 +29,8 @@ _logger = logging.getLogger("penaltyscope")
 
 _BATCH_STEPS = 64
 """The ring is drained at the latest when it holds so many."""
+_ATTRIBUTIONS = 256
+"""Of the results of probes so many are kept until the ring is drained."""
 _FIRST_PATIENCE_SECONDS = 60.0
 """How long the first backward pass may take; it may include a compilation."""
 _LEAST_PATIENCE_SECONDS = 2.0
@@ -53,6 +57,7 @@ class Recorder:
         self._ring: deque[Row] = deque()
         self._capacity = capacity
         self._events: deque[Event] = deque()
+        self._attributions: deque[tuple[str, int, Attribution]] = deque(maxlen=_ATTRIBUTIONS)
         self._dropped = 0
         self._overhead_ns = 0
         self._patience_seconds = _FIRST_PATIENCE_SECONDS
@@ -95,6 +100,11 @@ class Recorder:
         if not len(ring) % _BATCH_STEPS:
             self._wake.set()
         self._overhead_ns += time.perf_counter_ns() - started
+
+    def attribution(self, pipeline: str, attribution: Attribution) -> None:
+        """Leaves a probe's result. Called on the training thread; its numbers are read later."""
+        if not self._silent:
+            self._attributions.append((pipeline, self._time_ns(), attribution))
 
     def exception(self, pipeline: str, seq: int, step: int, error: BaseException) -> None:
         """Reports that an evaluation raised. Called on the training thread."""
@@ -142,6 +152,8 @@ class Recorder:
             # Events first: a run begins with its start.
             if events := [self._events.popleft() for _ in range(len(self._events))]:
                 self._send([], events)
+            while self._attributions:
+                self._send_attribution(*self._attributions.popleft())
             rows = self._take(final=final)
             for first in range(0, len(rows), _BATCH_STEPS):
                 self._send(rows[first : first + _BATCH_STEPS], [])
@@ -152,6 +164,16 @@ class Recorder:
         except Exception:
             self._dropped += len(rows)
             _logger.exception("%d steps and %d events are lost", len(rows), len(events))
+
+    def _send_attribution(self, pipeline: str, time_ns: int, attribution: Attribution) -> None:
+        try:
+            event = attribution_event(
+                attribution, pipeline=pipeline, incarnation=self._incarnation, time_ns=time_ns
+            )
+        except Exception:
+            _logger.exception("an attribution is lost")
+        else:
+            self._send([], [event])
 
     def _take(self, *, final: bool) -> list[Row]:
         """The rows whose norms are there, in order; a row that waited too long goes without."""

@@ -3,7 +3,9 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import StreamingResponse
 
+from penaltyscope_service.api._export import EXPORT_ANSWERS, ExportQuery, stream_export
 from penaltyscope_service.api._models import Problem, Run, RunDetail, Runs, Series
 from penaltyscope_service.api._problem import PROBLEMS
 from penaltyscope_service.api._run_path import RunId
@@ -50,6 +52,15 @@ def create_api_router(observatory: Observatory) -> APIRouter:
         except UnknownName as error:
             raise _unknown_name(run, error) from error
         return Series.model_validate(found)
+
+    @router.get(
+        "/runs/{run}/export",
+        summary="Every step of a run as a file",
+        response_class=StreamingResponse,
+        responses=EXPORT_ANSWERS | problems,
+    )
+    def export(run: RunId, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
+        return stream_export(observatory, run, query.format)
 
     return router
 

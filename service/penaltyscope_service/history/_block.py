@@ -3,9 +3,11 @@
 import sqlite3
 from collections.abc import Iterable
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 
+from penaltyscope_events import StepBlock
 from penaltyscope_service.history._payload import encode_block
 from penaltyscope_service.history._rollup import roll_up
 from penaltyscope_service.history._rollup_bytes import encode_rollups
@@ -14,7 +16,7 @@ from penaltyscope_service.history._rows import NewBlock
 BLOCK_ROWS: Final = 1024
 """Evaluations in a packed block, at most."""
 
-_INSERT: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def insert_block(
@@ -23,8 +25,13 @@ def insert_block(
     """Adds a block; a packed one gets its rollup."""
     insert_blocks(connection, [(number, block)], packed=packed)
     if packed:
-        rollup = encode_rollups(roll_up(block.steps))
-        connection.execute("INSERT INTO rollup VALUES (?, ?)", (number, rollup))
+        insert_rollup(connection, number, block.steps)
+
+
+def insert_rollup(connection: sqlite3.Connection, number: int, steps: StepBlock) -> None:
+    """Adds the rollup of a block."""
+    rollup = encode_rollups(roll_up(steps))
+    connection.execute("INSERT INTO rollup VALUES (?, ?)", (number, rollup))
 
 
 def insert_blocks(
@@ -37,6 +44,7 @@ def insert_blocks(
 def _row(number: int, block: NewBlock, packed: bool) -> tuple[object, ...]:
     steps = block.steps
     single = len(steps) == 1
+    payload = encode_block(steps, packed=packed)
     first = int(steps.step[0]) if single else int(steps.step.min())
     return (
         number,
@@ -47,5 +55,6 @@ def _row(number: int, block: NewBlock, packed: bool) -> tuple[object, ...]:
         first if single else int(steps.step.max()),
         int(np.count_nonzero(steps.nonfinite)),  # SQLite takes no other integers
         block.received_at,
-        encode_block(steps, packed=packed),
+        payload,
+        crc32(payload),
     )

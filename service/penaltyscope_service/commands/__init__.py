@@ -1,0 +1,7 @@
+"""What ``penaltyscope`` does beside ``serve``, one command a module."""
+
+from penaltyscope_service.commands._backup import back_up_history
+from penaltyscope_service.commands._export import export_run
+from penaltyscope_service.commands._import import import_files
+
+__all__ = ["back_up_history", "export_run", "import_files"]

@@ -1,0 +1,43 @@
+"""The folder that a command works on, and how a command fails."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Never
+
+import typer
+
+from penaltyscope_service.app import HISTORY_FILE
+from penaltyscope_service.history import HistoryError
+from penaltyscope_service.settings import Settings, flag, variable
+
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        flag("data_dir"),
+        envvar=variable("data_dir"),
+        help="Folder of the history.",
+    ),
+]
+DEFAULT: Path = Settings.model_fields["data_dir"].default
+
+
+def history_in(folder: Path) -> Path:
+    """The file of the history."""
+    return folder / HISTORY_FILE
+
+
+def fail(message: object) -> Never:
+    """Ends the command with a message and exit status 2."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What goes wrong with files is told in one line."""
+    try:
+        yield
+    except (HistoryError, OSError, sqlite3.Error) as error:
+        fail(error)
