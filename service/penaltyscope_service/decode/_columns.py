@@ -10,8 +10,8 @@ from penaltyscope_events import StepBlock, TermFlag, complete_flags
 from penaltyscope_events import names as wire
 from penaltyscope_service.decode._attribute import MAX_COUNT, InvalidRecordError
 from penaltyscope_service.decode._gather import Gather, GatherVarints, Place, Run
-from penaltyscope_service.decode._layout import DOUBLE_STRIDE, Layout
-from penaltyscope_service.decode._record import Attributes
+from penaltyscope_service.decode._layout import DOUBLE_STRIDE, Layout, Span
+from penaltyscope_service.decode._record import Attributes, Value
 from penaltyscope_service.decode._step import ScopeTerms, StepKey, read_key
 
 _SCALARS: Final = {
@@ -28,6 +28,8 @@ _ARRAYS: Final = {
     "gradient_norm": wire.TERM_GRADIENT_NORM,
 }
 _INTEGERS: Final = (wire.STEP, wire.SEQ)
+NAMES: Final = (wire.PIPELINE, wire.INCARNATION)
+"""Strings that are other ones in every process, while all else is the same."""
 _FLAG_LIMIT: Final = 2 * TermFlag.DISABLED
 
 Columns = dict[str, NDArray[Any]]
@@ -44,8 +46,10 @@ class KeyedSteps(NamedTuple):
 class Plan:
     """How the columns of a block are read from stop records of one layout."""
 
-    attributes: Attributes
-    """Of a record that is equal but for its numbers."""
+    attributes: dict[str, Value]
+    """Of a record that is equal but for its numbers, and the names of pipeline and incarnation."""
+    names: tuple[Span, Span]
+    """Where those names are."""
     terms: int
     doubles: Gather
     columns: dict[str, int | slice]
@@ -73,6 +77,7 @@ class Plan:
             len(sizes) != 1
             or len(flags) != (terms if wire.TERM_FLAGS in attributes else 0)
             or not layout.integers.keys() >= set(_INTEGERS)
+            or not layout.texts.keys() >= set(NAMES)
             or not layout.doubles.keys() >= {*_SCALARS.values()} - {*_absent(attributes)}
         ):
             return None
@@ -90,8 +95,10 @@ class Plan:
         )
         first = len(scalars) + terms * len(_ARRAYS)
         spans = (*(layout.integers[name] for name in _INTEGERS), *flags)
+        pipeline, incarnation = (layout.texts[name] for name in NAMES)
         return cls(
-            attributes=attributes,
+            attributes=dict(attributes),
+            names=(pipeline.moved(offset), incarnation.moved(offset)),
             terms=terms,
             doubles=gather,
             columns={
@@ -106,7 +113,7 @@ class Plan:
     def read(self, run: Run, terms: ScopeTerms, received_ns: int) -> KeyedSteps | None:
         """All records of a run; nothing where one of them may have to be refused."""
         try:
-            key = read_key(self.attributes, terms)
+            key = read_key(self.attributes | self._names(run), terms)
         except InvalidRecordError:
             return None
         doubles, integers = self.doubles(run), self.integers(run)
@@ -136,6 +143,11 @@ class Plan:
             **columns,
         )
         return KeyedSteps(key, steps)
+
+    def _names(self, run: Run) -> dict[str, Value]:
+        """By attribute, of the first record and so of all."""
+        texts = (run.data[run.start + a : run.start + b].decode() for a, b in self.names)
+        return dict(zip(NAMES, texts, strict=True))
 
 
 def _absent(attributes: Attributes) -> list[str]:

@@ -22,7 +22,7 @@ from penaltyscope_service.decode._field import (
 
 _SEVERITY, _ATTRIBUTES, _TRACE_ID, _SPAN_ID, _EVENT_NAME = 2, 6, 9, 10, 12
 _TIME, _OBSERVED = 1, 11
-_INT_VALUE, _DOUBLE_VALUE, _ARRAY_VALUE = 3, 4, 5
+_STRING_VALUE, _INT_VALUE, _DOUBLE_VALUE, _ARRAY_VALUE = 1, 3, 4, 5
 _DOUBLE_ELEMENT: Final = b"\x0a\x09\x21"
 DOUBLE_STRIDE: Final = 11
 """``values`` (1), length 9, ``double_value`` (4), 8 bytes."""
@@ -35,6 +35,10 @@ class Span(NamedTuple):
 
     start: int
     stop: int
+
+    def moved(self, offset: int) -> "Span":
+        """The same bytes, counted from ``offset`` bytes earlier."""
+        return Span(self.start + offset, self.stop + offset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ class Layout:
     """All of their elements, 11 bytes each."""
     integer_arrays: dict[str, tuple[Span, ...]] = field(default_factory=dict)
     """By attribute, the number of each element."""
+    texts: dict[str, Span] = field(default_factory=dict)
+    """By attribute; the mask says that they are the same."""
 
 
 _LAID_OUT: Final = frozenset({wire.PIPELINE_START, wire.PIPELINE_STOP})
@@ -82,6 +88,7 @@ class _Draft:
         self._integers: dict[str, Span] = {}
         self._double_arrays: dict[str, Span] = {}
         self._integer_arrays: dict[str, tuple[Span, ...]] = {}
+        self._texts: dict[str, Span] = {}
         self._keys: set[bytes] = set()
 
     def finish(self) -> Layout:
@@ -108,6 +115,7 @@ class _Draft:
             integers=self._integers,
             double_arrays=self._double_arrays,
             integer_arrays=self._integer_arrays,
+            texts=self._texts,
         )
 
     def _attribute(self, part: Field) -> None:
@@ -129,6 +137,9 @@ class _Draft:
     def _place_integer(self, key: str, part: Field) -> None:
         self._free_varint(part)
         self._integers[key] = Span(part.start, part.stop)
+
+    def _place_text(self, key: str, part: Field) -> None:
+        self._texts[key] = Span(part.start, part.stop)
 
     def _place_array(self, key: str, part: Field) -> None:
         """Doubles throughout, or ints throughout; others are compared as they are."""
@@ -178,7 +189,8 @@ class _Draft:
 
 
 _PLACES: Final[dict[tuple[int, int], Callable[[_Draft, str, Field], None]]] = {
-    (_DOUBLE_VALUE, FIXED64): _Draft._place_double,  # noqa: SLF001  # a table of its own methods
+    (_STRING_VALUE, BYTES): _Draft._place_text,  # noqa: SLF001  # a table of its own methods
+    (_DOUBLE_VALUE, FIXED64): _Draft._place_double,  # noqa: SLF001
     (_INT_VALUE, VARINT): _Draft._place_integer,  # noqa: SLF001
     (_ARRAY_VALUE, BYTES): _Draft._place_array,  # noqa: SLF001
 }

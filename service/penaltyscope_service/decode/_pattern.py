@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import names as wire
-from penaltyscope_service.decode._columns import Plan
+from penaltyscope_service.decode._columns import NAMES, Plan
 from penaltyscope_service.decode._field import Field
-from penaltyscope_service.decode._layout import lay_out
+from penaltyscope_service.decode._layout import Span, lay_out
 from penaltyscope_service.decode._record import Record
 
 _MOST_BYTES: Final = 65_536
 """Longer patterns, of thousands of terms, are not worth their memory."""
-_MOST_KNOWN_BYTES: Final = 16 * 1024**2
+_MOST_KNOWN_BYTES: Final = 2 * 1024**2
+"""Of records; what is known of them takes several times as much."""
 _MOST_MASKS: Final = 16
 """Of one length that are tried."""
 _FIRST_ROWS: Final = 64
@@ -31,8 +32,9 @@ class Pattern:
     """One record, or a start and a stop, that come again and again with other numbers."""
 
     mask: Bytes
-    masked: bytes
-    """The bytes that all repetitions have in common."""
+    """The bits that all repetitions of one process have in common."""
+    names: tuple[Span, ...]
+    """Strings that are other ones in other processes."""
     starts: int
     """Start records in one repetition."""
     plan: Plan | None
@@ -41,18 +43,22 @@ class Pattern:
     @property
     def stride(self) -> int:
         """Bytes of one repetition."""
-        return len(self.masked)
+        return len(self.mask)
 
     def count(self, data: bytes, start: int, stop: int) -> int:
         """How often the pattern is repeated from ``start`` on, where it is known to be once."""
         stride = self.stride
         most, found, rows = (stop - start) // stride, 1, _FIRST_ROWS
+        if most == 1:
+            return 1
+        first: Bytes = np.ndarray((stride,), np.uint8, data, start) & self.mask
+        expected = first.tobytes()
         while found < most:
             rows = min(rows, most - found)
             raw: Bytes = np.ndarray((rows, stride), np.uint8, data, start + found * stride)
             masked = raw & self.mask
-            if masked.tobytes() != self.masked * rows:
-                same = (masked == np.frombuffer(self.masked, np.uint8)).all(axis=1)
+            if masked.tobytes() != expected * rows:
+                same = (masked == first).all(axis=1)
                 return found + int(same.argmin())
             found += rows
             rows *= _GROWTH
@@ -75,7 +81,7 @@ class Patterns:
         for mask in self._masks.get(stop - start, ()):
             pattern = self._known.get((raw & mask).tobytes())
             if pattern is not None:
-                return pattern
+                return pattern if _are_texts(data, start, pattern.names) else None
         return None
 
     def learn(
@@ -95,31 +101,45 @@ class Patterns:
         layouts = [lay_out(data[head.start : head.stop]) for head in heads]
         mask = bytearray(b"\xff") * (stop - start)
         plan: Plan | None = None
+        names: list[Span] = []
         for head, layout, record in zip(
             heads, layouts, read_records(data, start, stop), strict=True
         ):
             if layout is None:
                 return None
-            mask[head.start - start : head.stop - start] = layout.mask
+            offset = head.start - start
+            mask[offset : head.stop - start] = layout.mask
+            names += (layout.texts[n].moved(offset) for n in NAMES if n in layout.texts)
             if layout.event_name == wire.PIPELINE_STOP:
                 # Of two different stops the order would be lost.
                 more = plan is not None
-                plan = Plan.of(layout, record.attributes, offset=head.start - start)
+                plan = Plan.of(layout, record.attributes, offset=offset)
                 if more or plan is None:
                     return None
-        raw: Bytes = np.ndarray((stop - start,), np.uint8, data, start)
-        bits = np.frombuffer(bytes(mask), np.uint8)
         starts = len(heads) - (plan is not None)
-        pattern = Pattern(bits, (raw & bits).tobytes(), starts, plan)
-        self._remember(pattern)
+        pattern = Pattern(np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan)
+        self._remember(pattern, np.ndarray((stop - start,), np.uint8, data, start))
         return pattern
 
-    def _remember(self, pattern: Pattern) -> None:
-        length = len(pattern.masked)
+    def _remember(self, pattern: Pattern, raw: Bytes) -> None:
+        length = pattern.stride
+        of_all = pattern.mask.copy()  # in common with other processes
+        for first, last in pattern.names:
+            of_all[first:last] = 0
         if self._known_bytes + length > _MOST_KNOWN_BYTES:
             self._known, self._masks, self._known_bytes = {}, {}, 0
         masks = self._masks.get(length, ())
-        if not any(np.array_equal(mask, pattern.mask) for mask in masks):
-            self._masks[length] = (pattern.mask, *masks[: _MOST_MASKS - 1])
-        self._known[pattern.masked] = pattern
+        if not any(np.array_equal(mask, of_all) for mask in masks):
+            self._masks[length] = (of_all, *masks[: _MOST_MASKS - 1])
+        self._known[(raw & of_all).tobytes()] = pattern
         self._known_bytes += length
+
+
+def _are_texts(data: bytes, start: int, spans: Iterable[Span]) -> bool:
+    """Whether protobuf would take them for strings."""
+    try:
+        for first, last in spans:
+            data[start + first : start + last].decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -66,13 +66,17 @@ def unpack_integers(data: memoryview, columns: int, rows: int) -> Integers:
 
 def _pack_low(numbers: Integers, bits: int) -> bytes:
     """The lowest bits of ``[N]`` numbers, one number after the other."""
-    octets = numbers.astype(">u8").view(np.uint8).reshape(-1, 8)
-    return np.packbits(np.unpackbits(octets, axis=1)[:, 64 - bits :]).tobytes()
+    octets = -(-bits // 8)
+    low = numbers.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - octets :]
+    return np.packbits(np.unpackbits(low, axis=1)[:, 8 * octets - bits :]).tobytes()
 
 
 def _unpack_low(data: memoryview, bits: int, rows: int) -> Integers:
     """``[rows]``: what was packed."""
-    wide = np.zeros((rows, 64), np.uint8)
+    octets = -(-bits // 8)
+    wide = np.zeros((rows, 8 * octets), np.uint8)
     packed = np.unpackbits(np.frombuffer(data, np.uint8), count=bits * rows)
-    wide[:, 64 - bits :] = packed.reshape(rows, bits)
-    return np.packbits(wide, axis=1).view(">u8")[:, 0].astype(np.uint64)
+    wide[:, 8 * octets - bits :] = packed.reshape(rows, bits)
+    numbers = np.zeros((rows, 8), np.uint8)
+    numbers[:, 8 - octets :] = np.packbits(wide, axis=1)
+    return numbers.view(">u8")[:, 0].astype(np.uint64)

@@ -39,6 +39,12 @@ def encode_rollups(rollups: Rollups) -> bytes:
     return _HEAD.pack(form, first) + stored.tobytes()
 
 
+def from_version_1(data: bytes, rollups: int, columns: int) -> bytes:
+    """The same as it is written today; a file's first version had rollups as they are in memory."""
+    plain = len(data) == rollups * columns * ROLLUP.itemsize
+    return _HEAD.pack(0, 0) + data if plain else data
+
+
 def decode_rollups(blocks: Iterable[bytes], columns: int, wanted: Sequence[int]) -> Rollups:
     """Rollups of blocks of the same terms, one after the other.
 

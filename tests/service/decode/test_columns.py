@@ -230,3 +230,19 @@ def test_what_no_usual_encoder_writes_is_left_to_protobuf() -> None:
 
     assert in_columns(body) == 0
     assert len(decode_logs(body, PROTOBUF).batches[0].steps[0]) == 4
+
+
+def test_names_differ_between_processes_whose_records_are_alike() -> None:
+    for pipeline, incarnation in (("one", "aa"), ("two", "bb"), ("tür"[:2] + "r", "cc")):
+        block = make_block(3, pipeline=pipeline, incarnation=incarnation)
+        ((steps,),) = (b.steps for b in decode_logs(make_request(block), PROTOBUF).batches)
+        assert same_steps(steps, block)
+
+
+def test_a_name_that_is_no_text_refuses_the_request() -> None:
+    body = make_request(make_block(3, pipeline="plain"))
+    assert in_columns(body) == 3
+
+    for place in (body.find(b"plain"), body.rfind(b"plain")):
+        broken = body[:place] + b"\xff" + body[place + 1 :]
+        assert str(decode_quick(broken)).startswith("body must be a protobuf Export")

@@ -5,7 +5,11 @@ from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
 from penaltyscope_service.history._rollup import roll_up
-from penaltyscope_service.history._rollup_bytes import decode_rollups, encode_rollups
+from penaltyscope_service.history._rollup_bytes import (
+    decode_rollups,
+    encode_rollups,
+    from_version_1,
+)
 from tests.service.steps import NAN, SINGLES, UNHURRIED, blocks, make_steps
 
 
@@ -35,3 +39,12 @@ def test_rollups_of_finite_singles_take_a_third_of_the_space() -> None:
 
     assert len(encode_rollups(rollups)) < rollups.nbytes / 3
     assert len(encode_rollups(strange)) > len(encode_rollups(rollups))
+
+
+def test_rollups_of_older_files_are_read_as_well() -> None:
+    rollups = roll_up(make_steps(range(300), ["a"]))
+    older = from_version_1(rollups.tobytes(), 2, 6)
+
+    assert decode_rollups([older], 6, range(6)).tobytes() == rollups.tobytes()
+    written = encode_rollups(rollups)
+    assert from_version_1(written, 2, 6) == written
