@@ -1,15 +1,16 @@
 """From the tensors of single evaluations to columns of numbers. Runs on the recorder's thread."""
 
 from collections.abc import Sequence
+from contextvars import Context
 from itertools import groupby
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 from torch import Tensor
 
+from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import Layout, Statistics
 from penaltyscope.telemetry._channel import Steps, Trace
 from penaltyscope_events import StepBlock, TermFlag, complete_flags
@@ -17,13 +18,13 @@ from penaltyscope_events import StepBlock, TermFlag, complete_flags
 Column = NDArray[np.float64]
 
 
-Row = tuple[str, int, Statistics, Context]
+Row = tuple[Pipeline, int, Statistics, Context]
 """One evaluation as the training thread left it: pipeline, seq, numbers, and where it ran."""
 
 
 def blocks(rows: Sequence[Row], incarnation: str) -> list[Steps]:
     """The rows in order, as one block for each stretch of the same pipeline and layout."""
-    stretches = groupby(rows, key=lambda row: (row[0], id(row[2].layout)))
+    stretches = groupby(rows, key=lambda row: (id(row[0]), id(row[2].layout)))
     parts = [list(stretch) for _, stretch in stretches]
     return [
         Steps(_block(part, incarnation), tuple(_trace(context) for *_, context in part))
@@ -40,7 +41,7 @@ def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
     # A total without a base is one number, with it two.
     totals = [s.totals.tolist() for s in statistics]
     return StepBlock(
-        pipeline=rows[0][0],
+        pipeline=rows[0][0].name,
         incarnation=incarnation,
         terms=layout.terms,
         step=np.array([s.step for s in statistics], np.int64),
@@ -60,7 +61,7 @@ def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
 
 
 def _trace(context: Context) -> Trace:
-    span = get_current_span(context).get_span_context()
+    span = context.run(get_current_span).get_span_context()
     if not span.is_valid:
         return None
     return span.trace_id.to_bytes(16, "big"), span.span_id.to_bytes(8, "big")
