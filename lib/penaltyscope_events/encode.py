@@ -1,6 +1,6 @@
 """OTLP log requests in protobuf, written directly: no object per record, none per number.
 
-Reference: opentelemetry/proto/logs/v1/logs.proto; the numbers beside the tags are its field numbers.
+Reference: opentelemetry/proto/logs/v1/logs.proto; the numbers in brackets are its field numbers.
 """
 
 import struct
@@ -44,7 +44,7 @@ def encode_steps(block: StepBlock, traces: Sequence[Trace] = ()) -> bytes:
 def _event_record(event: Event) -> bytes:
     severity = SEVERITY_ERROR if event.error else SEVERITY_INFO
     return (
-        # time_unix_nano (1), observed_time_unix_nano (11) and severity_number (2)
+        # Both times (1, 11) and the severity (2).
         struct.pack("<BQBQBB", 0x09, event.time_ns, 0x59, event.time_ns, 0x10, severity)
         + b"".join(attribute(key, value) for key, value in event.attributes.items())
         + message(0x62, event.name.encode())
