@@ -13,22 +13,22 @@ import time
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable
-from contextvars import copy_context
+from collections.abc import Callable, Sequence
 
-from penaltyscope.pipeline import Pipeline
-from penaltyscope.result import PipelineResult, Statistics
-from penaltyscope.telemetry._channel import Channel
-from penaltyscope.telemetry._columns import Row, blocks
+import torch
+
+from penaltyscope.telemetry._carrier import Carrier
+from penaltyscope.telemetry._channel import Channel, Steps
+from penaltyscope.telemetry._feed import BATCH_STEPS, Feed
+from penaltyscope.telemetry._ring import Ring
+from penaltyscope.telemetry._transfer import Transfer
 from penaltyscope_events import AttributeValue, Event, names
 
 _logger = logging.getLogger("penaltyscope")
 
-_BATCH_STEPS = 64
-"""The ring is drained at the latest when so many came in, and in pieces of so many."""
-_FIRST_PATIENCE_SECONDS = 60.0
-"""How long the first backward pass may take; it may include a compilation."""
-_LEAST_PATIENCE_SECONDS = 2.0
+_POLL_SECONDS = 0.005
+"""How often copies from a device are looked at while there are any."""
+_MOST_UNDERWAY = 8 * BATCH_STEPS
 
 
 class Recorder:
@@ -43,23 +43,20 @@ class Recorder:
         heartbeat_seconds: float = 5.0,
         capacity: int = 8192,
         time_ns: Callable[[], int] = time.time_ns,
+        make_transfer: Callable[[torch.device], Transfer] | None = None,
     ) -> None:
         self._channel = channel
         self._incarnation = incarnation
         self._interval_seconds = interval_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._time_ns = time_ns
-        self._ring: deque[Row] = deque(maxlen=capacity)
-        self._held: Row | None = None
-        """Taken out of the ring, but its norms are not there yet."""
-        self._taken = 0
+        self._ring = Ring(capacity, time_ns)
+        self._carrier = Carrier(incarnation, make_transfer)
         self._feeds: list[Feed] = []
         self._events: deque[Event] = deque()
         self._overrun = 0
-        """Evaluations that fell out of the full ring."""
         self._dropped = 0
-        """Evaluations that could not be read or sent."""
-        self._patience_seconds = _FIRST_PATIENCE_SECONDS
+        """Evaluations that could not be sent."""
         self._silent = False
         _after_fork(self)
         self._wake = threading.Event()
@@ -75,7 +72,7 @@ class Recorder:
 
     def feed(self) -> "Feed":
         """An observer for one pipeline."""
-        feed = Feed(self, self._ring, self._wake)
+        feed = Feed(self, self._ring.append)
         self._feeds.append(feed)
         return feed
 
@@ -84,10 +81,18 @@ class Recorder:
         """Evaluations that were lost, in the ring or on the way out."""
         if self._draining.acquire(blocking=False):
             try:
-                self._count_drops()
+                self._count_overrun()
             finally:
                 self._draining.release()
-        return self._overrun + self._dropped + self._channel.lost_steps
+        return self._overrun + self._carrier.lost + self._dropped + self._channel.lost_steps
+
+    def transfer(self, device: torch.device) -> Transfer:
+        """The way that numbers take from a device."""
+        return self._carrier.transfer(device)
+
+    def wake(self) -> None:
+        """Lets the background thread drain now."""
+        self._wake.set()
 
     def silence(self) -> None:
         """Records nothing from now on."""
@@ -108,8 +113,9 @@ class Recorder:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends all that is settled, and waits until it has arrived."""
-        self._drain(final=False)
-        return self._channel.flush(timeout_seconds)
+        deadline = time.monotonic() + timeout_seconds
+        self._drain(until=deadline)
+        return self._channel.flush(max(deadline - time.monotonic(), 0.0))
 
     def close(
         self, attributes: dict[str, AttributeValue], *, error: bool, timeout_seconds: float
@@ -121,7 +127,7 @@ class Recorder:
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_seconds)
-        self._drain(final=True)
+        self._drain(final=True, until=deadline)
         self._emit(names.RUN_END, attributes | self._health(), error=error)
         self._drain(final=True)
         self._channel.close(max(deadline - time.monotonic(), 0.0))
@@ -129,69 +135,47 @@ class Recorder:
     def _run(self) -> None:
         next_heartbeat = time.monotonic() + self._heartbeat_seconds
         while not self._closing:
-            self._wake.wait(self._interval_seconds)
+            self._wake.wait(_POLL_SECONDS if self._carrier.waiting else self._interval_seconds)
             self._wake.clear()
             if time.monotonic() >= next_heartbeat:
                 next_heartbeat += self._heartbeat_seconds
                 self._emit(names.RUN_HEARTBEAT, self._health())
-            self._drain(final=False)
+            self._drain()
 
-    def _drain(self, *, final: bool) -> None:
+    def _drain(self, *, final: bool = False, until: float = 0.0) -> None:
+        """Sends what is there; waits for copies from a device until a moment of the monotonic clock."""
         with self._draining:
             # Events first: a run begins with its start.
             if events := [self._events.popleft() for _ in range(len(self._events))]:
                 self._send([], events)
-            while rows := self._take(final=final):
-                self._send(rows, [])
+            while self._advance(final=final) or (
+                self._carrier.waiting and time.monotonic() < until
+            ):
                 # Lets the training thread in, which else waits for the interpreter's 5 ms.
-                time.sleep(0)
-            self._count_drops()
+                time.sleep(0 if not self._carrier.waiting else _POLL_SECONDS)
+            self._count_overrun()
 
-    def _send(self, rows: list[Row], events: list[Event]) -> None:
+    def _advance(self, *, final: bool) -> bool:
+        """One short piece of work; false when there is none now."""
+        rows = []
+        if self._carrier.waiting < _MOST_UNDERWAY:
+            rows = self._ring.take(BATCH_STEPS, final=final)
+            self._carrier.put(rows)
+        steps = self._carrier.collect()
+        if steps:
+            self._send(steps, [])
+        return bool(rows or steps)
+
+    def _send(self, steps: Sequence[Steps], events: list[Event]) -> None:
         try:
-            self._channel.send(blocks(rows, self._incarnation), events)
+            self._channel.send(steps, events)
         except Exception:
-            self._dropped += len(rows)
-            _logger.exception("%d steps and %d events are lost", len(rows), len(events))
+            count = sum(len(part.block) for part in steps)
+            self._dropped += count
+            _logger.exception("%d steps and %d events are lost", count, len(events))
 
-    def _take(self, *, final: bool) -> list[Row]:
-        """The next rows whose norms are there; a row that waited too long goes without."""
-        rows: list[Row] = []
-        now = self._time_ns()
-        while len(rows) < _BATCH_STEPS:
-            row = self._held
-            if row is None:
-                try:
-                    row = self._ring.popleft()
-                except IndexError:
-                    break
-            if not (final or self._ready(row[2], now)):
-                self._held = row
-                break
-            self._held = None
-            rows.append(row)
-        self._taken += len(rows)
-        return rows
-
-    def _ready(self, statistics: Statistics, now: int) -> bool:
-        tap = statistics.tap
-        if tap is None:
-            return True
-        if tap.settled_ns:
-            self._be_patient((tap.settled_ns - statistics.stop_ns) / 1e9)
-            return True
-        return (now - statistics.stop_ns) / 1e9 >= self._patience_seconds
-
-    def _count_drops(self) -> None:
-        # In this order: what comes in meanwhile must not look as if it were lost.
-        appended = sum(feed.appended for feed in self._feeds)
-        kept = self._taken + len(self._ring) + (self._held is not None)
-        self._overrun = max(self._overrun, appended - kept)
-
-    def _be_patient(self, took_seconds: float) -> None:
-        longest = max(10 * took_seconds, _LEAST_PATIENCE_SECONDS)
-        if self._patience_seconds == _FIRST_PATIENCE_SECONDS or longest > self._patience_seconds:
-            self._patience_seconds = longest
+    def _count_overrun(self) -> None:
+        self._overrun = self._ring.lost(sum(feed.appended for feed in self._feeds))
 
     def _emit(
         self, name: str, attributes: dict[str, AttributeValue], *, error: bool = False
@@ -204,64 +188,6 @@ class Recorder:
             names.DROPPED_STEPS: self.dropped_steps,
             names.OVERHEAD: sum(feed.overhead_ns for feed in self._feeds) / 1e9,
         }
-
-
-class Feed:
-    """Observes one pipeline for a recorder, and numbers its evaluations."""
-
-    __slots__ = ("_append", "_raised", "_recorder", "_sampled", "_seq", "_wake", "overhead_ns")
-
-    def __init__(self, recorder: Recorder, ring: deque[Row], wake: threading.Event) -> None:
-        self._recorder = recorder
-        self._append = ring.append
-        self._wake = wake
-        self._seq = 0
-        self._raised = 0
-        self._sampled = 0
-        self.overhead_ns = 0
-        """Nanoseconds that the training thread has spent here, by a sample of the calls."""
-
-    @property
-    def appended(self) -> int:
-        """Evaluations that were left in the ring."""
-        return self._seq - self._raised
-
-    def on_start(self, pipeline: Pipeline, step: int) -> None:
-        """Nothing yet: start and stop are sent together."""
-
-    def on_stop(self, pipeline: Pipeline, result: PipelineResult) -> None:
-        """Leaves the evaluation in the ring.
-
-        Called right after the evaluation, when nothing of ours is in the processor's caches: what
-        counts here is how few things are touched.
-        """
-        seq = self._seq
-        if seq % _BATCH_STEPS:
-            self._append((pipeline, seq, result.statistics, copy_context()))
-        else:
-            self._append_timed(pipeline, result)
-        self._seq = seq + 1
-
-    def on_exception(self, pipeline: Pipeline, step: int, error: BaseException) -> None:
-        """Reports the exception under the number that the evaluation would have had."""
-        self._recorder.exception(pipeline.name, self._seq, step, error)
-        self._raised += 1
-        self._seq += 1
-
-    def silence(self) -> None:
-        """Keeps nothing from now on."""
-        self._append = deque[Row](maxlen=0).append
-
-    def _append_timed(self, pipeline: Pipeline, result: PipelineResult) -> None:
-        started = time.perf_counter_ns()
-        self._append((pipeline, self._seq, result.statistics, copy_context()))
-        appended = time.perf_counter_ns()
-        self._wake.set()
-        woken = time.perf_counter_ns()
-        # The calls since the last sample are taken to have cost as much as this one.
-        calls = self._seq + 1 - self._sampled
-        self._sampled = self._seq + 1
-        self.overhead_ns += (appended - started) * calls + woken - appended
 
 
 def describe(error: BaseException) -> dict[str, AttributeValue]:
