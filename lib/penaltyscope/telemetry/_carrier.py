@@ -53,7 +53,8 @@ class Carrier:
         try:
             self._loads.extend([_Load(part) for part in stretches(rows)])
         except Exception:
-            self._give_up(rows)
+            self.lost += len(rows)
+            _logger.exception("%d steps are lost", len(rows))
 
     def collect(self) -> list[Steps]:
         """The columns of what has arrived; waits for nothing."""
@@ -66,13 +67,10 @@ class Carrier:
                     break
                 arrived.append(block(load.rows, load.copy.numbers(), self._incarnation))
             except Exception:
-                self._give_up(load.rows)
+                self.lost += len(load.rows)
+                _logger.exception("%d steps are lost", len(load.rows))
             self._loads.popleft()
         return arrived
-
-    def _give_up(self, rows: Sequence[Row]) -> None:
-        self.lost += len(rows)
-        _logger.exception("%d steps are lost", len(rows))
 
     def _begin(self) -> None:
         for load in self._loads:

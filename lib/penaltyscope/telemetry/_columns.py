@@ -63,35 +63,47 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
     statistics = [row[2] for row in rows]
     first = statistics[0]
     layout = first.layout
-    *known, totals, held, brought = _split(first, numbers)
-    value, extremes, norms, sums = known
+    value, extremes, norms, sums, totals, held, brought = _split(first, numbers)
     weights = _weights(statistics, held)
     squares, measured = _squared_norms(layout, weights, norms, brought)
+    flags = _known_flags(layout, extremes)
+    flags[~measured] |= TermFlag.NORM_NOT_MEASURED
+    terms = len(layout.terms)
+    # Side by side, so that all are rounded at once.
+    columns = np.empty((len(rows), 3 * terms + 4))
+    columns[:, :terms] = value
     with np.errstate(invalid="ignore"):  # 0 * inf, where the product does not count
-        counts = np.array(layout.active, bool) & (weights != 0)
-        contribution = np.where(counts, weights * value, 0.0)
-    flags = _known_flags(layout, extremes) | np.where(measured, 0, TermFlag.NORM_NOT_MEASURED)
-    rounded = _as_measured if first.dtype.itemsize <= torch.float32.itemsize else _unchanged
-    norm = rounded(np.sqrt(squares))
-    columns = StepBlock(
-        pipeline=rows[0][0].name,
-        incarnation=incarnation,
-        terms=layout.terms,
-        step=np.array([s.step for s in statistics], np.int64),
-        seq=np.array([row[1] for row in rows], np.int64),
-        stop_ns=np.array([s.stop_ns for s in statistics], np.int64),
-        duration=_as_measured(np.array([s.duration for s in statistics])),
-        base=rounded(totals[:, 1]) if first.has_base else np.full(len(rows), np.nan),
-        has_base=np.full(len(rows), first.has_base),
-        total=rounded(totals[:, 0]),
-        total_gradient_norm=rounded(np.sqrt(_squared_sums(layout, sums, brought))),
-        value=rounded(value),
-        weight=weights,
-        contribution=rounded(contribution),
-        gradient_norm=norm,
-        flags=complete_flags(flags.astype(np.int32), value, norm),
+        np.multiply(weights, value, out=columns[:, terms : 2 * terms])
+    columns[:, terms : 2 * terms][~(np.array(layout.active, bool) & (weights != 0))] = 0.0
+    np.sqrt(squares, out=columns[:, 2 * terms : 3 * terms])
+    columns[:, -4] = totals[:, 0]
+    columns[:, -3] = totals[:, 1] if first.has_base else np.nan
+    np.sqrt(_squared_sums(layout, sums, brought), out=columns[:, -2])
+    columns[:, -1] = [s.duration for s in statistics]
+    if first.dtype.itemsize <= torch.float32.itemsize:
+        columns = _as_measured(columns)
+    value, contribution, norm = (columns[:, i * terms : (i + 1) * terms] for i in range(3))
+    return Steps(
+        StepBlock(
+            pipeline=rows[0][0].name,
+            incarnation=incarnation,
+            terms=layout.terms,
+            step=np.array([s.step for s in statistics], np.int64),
+            seq=np.array([row[1] for row in rows], np.int64),
+            stop_ns=np.array([s.stop_ns for s in statistics], np.int64),
+            duration=columns[:, -1],
+            base=columns[:, -3],
+            has_base=np.full(len(rows), first.has_base),
+            total=columns[:, -4],
+            total_gradient_norm=columns[:, -2],
+            value=value,
+            weight=weights,
+            contribution=contribution,
+            gradient_norm=norm,
+            flags=complete_flags(flags, value, norm),
+        ),
+        _traces(rows),
     )
-    return Steps(columns, _traces(rows))
 
 
 def _split(statistics: Statistics, numbers: Numbers) -> list[Numbers]:
@@ -135,14 +147,24 @@ def _squared_norms(
     """``[N, T]`` of the unweighted gradients, and where they were measured; elsewhere NaN."""
     squares = np.zeros(weights.shape)
     measured = np.array(layout.measured, bool) & (weights != 0)
-    for column, (term, _) in enumerate(layout.known):
-        squares[:, term] += known[:, column] ** 2
-    for column, (term, _) in enumerate(layout.tapped):
-        scale = brought[:, -1]
-        measured[:, term] &= scale != 0
+    _add(squares, layout.known, known)
+    if layout.tapped:
+        terms = [term for term, _ in layout.tapped]
+        scale = brought[:, -1:]
+        measured[:, terms] &= scale != 0
         with np.errstate(divide="ignore", invalid="ignore"):  # only where it was not measured
-            squares[:, term] += (brought[:, column] / (weights[:, term] * scale)) ** 2
-    return np.where(measured, squares, np.nan), measured
+            _add(squares, layout.tapped, brought[:, : len(terms)] / (weights[:, terms] * scale))
+    squares[~measured] = np.nan
+    return squares, measured
+
+
+def _add(squares: Numbers, places: Sequence[tuple[int, int]], norms: Numbers) -> None:
+    terms = [term for term, _ in places]
+    if len(set(terms)) == len(terms):
+        squares[:, terms] += norms * norms
+        return
+    for column, term in enumerate(terms):
+        squares[:, term] += norms[:, column] ** 2
 
 
 def _squared_sums(layout: Layout, known_sums: Numbers, brought: Numbers) -> Numbers:
@@ -177,13 +199,12 @@ def _as_measured(numbers: Numbers) -> Numbers:
 
     Zero bits instead of them make a batch a quarter smaller when it is compressed.
     """
-    bits = np.ascontiguousarray(numbers).view(np.int64) + (1 << (_ROUNDED_BITS - 1))
-    rounded = (bits & -(1 << _ROUNDED_BITS)).view(np.float64)
-    return np.where(np.isfinite(numbers) & np.isfinite(rounded), rounded, numbers)
-
-
-def _unchanged(numbers: Numbers) -> Numbers:
-    return numbers
+    bits = numbers.view(np.int64) + (1 << (_ROUNDED_BITS - 1))
+    bits &= -(1 << _ROUNDED_BITS)
+    rounded = bits.view(np.float64)
+    finite = np.isfinite(rounded)
+    # NaN and infinity have no digits, and the largest numbers must not become infinite.
+    return rounded if finite.all() else np.where(finite & np.isfinite(numbers), rounded, numbers)
 
 
 def _traces(rows: Sequence[Row]) -> tuple[Trace, ...]:

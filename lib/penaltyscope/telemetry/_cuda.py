@@ -22,9 +22,6 @@ _SLOT_ELEMENTS = 1 << 15
 class Event(Protocol):
     """The part of ``torch.cuda.Event`` that is used here."""
 
-    def record(self, stream: object) -> None:
-        """Happens when the work on the stream so far is done."""
-
     def query(self) -> bool:
         """Whether it has happened; does not wait."""
 
@@ -44,8 +41,8 @@ class Device(Protocol):
     def wait(self, stream: object, other: object) -> None:
         """Makes a stream wait, on the device, for all work that the other holds now."""
 
-    def event(self) -> Event:
-        """A new event without timing."""
+    def event(self, stream: object) -> Event:
+        """Happens when all work that the stream holds now is done."""
 
     def pinned(self, elements: int) -> Tensor:
         """``float64[elements]`` in page-locked memory."""
@@ -73,9 +70,10 @@ class CudaDevice:
         """Makes a stream wait, on the device, for all work that the other holds now."""
         stream.wait_stream(other)  # type: ignore[attr-defined]
 
-    def event(self) -> Event:
-        """A new event without timing."""
-        event: Event = torch.cuda.Event()
+    def event(self, stream: object) -> Event:
+        """Happens when all work that the stream holds now is done."""
+        event = torch.cuda.Event()
+        event.record(stream)  # type: ignore[arg-type]
         return event
 
     def pinned(self, elements: int) -> Tensor:
@@ -108,8 +106,7 @@ class DeviceTransfer:
                 slot = self._device.pinned(numbers.numel())
             target = slot[: numbers.numel()].view(numbers.shape)
             target.copy_(numbers, non_blocking=True)
-            done = self._device.event()
-            done.record(self._stream)
+            done = self._device.event(self._stream)
         return _Underway(done, target, lambda: self._slots.append(slot))
 
 

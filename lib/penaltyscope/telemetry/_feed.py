@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from penaltyscope.pipeline import Pipeline
-from penaltyscope.result import PipelineResult
+from penaltyscope.result import PipelineResult, Statistics
 from penaltyscope.telemetry._columns import Row
 
 if TYPE_CHECKING:
@@ -49,12 +49,14 @@ class Feed:
         Called right after the evaluation, when nothing of ours is in the processor's caches: what
         counts here is how few things are touched.
         """
-        seq = self._seq
+        seq, statistics = self._seq, result.statistics
         if seq % BATCH_STEPS and self._mark is None:
-            self._append((pipeline, seq, result.statistics, copy_context(), None))
+            self._append((pipeline, seq, statistics, copy_context(), None))
         else:
-            self._append_with_care(pipeline, result)
+            self._append_with_care(pipeline, statistics)
         self._seq = seq + 1
+        if statistics.alarming:
+            self._recorder.alarm()
 
     def on_exception(self, pipeline: Pipeline, step: int, error: BaseException) -> None:
         """Reports the exception under the number that the evaluation would have had."""
@@ -66,13 +68,13 @@ class Feed:
         """Keeps nothing from now on."""
         self._append = deque[Row](maxlen=0).append
 
-    def _append_with_care(self, pipeline: Pipeline, result: PipelineResult) -> None:
+    def _append_with_care(self, pipeline: Pipeline, statistics: Statistics) -> None:
         sampled = self._seq % BATCH_STEPS == 0
         if sampled:
-            self._mark = self._marker(result.statistics.row.device)
+            self._mark = self._marker(statistics.row.device)
         started = time.perf_counter_ns()
         mark = None if self._mark is None else self._mark()
-        self._append((pipeline, self._seq, result.statistics, copy_context(), mark))
+        self._append((pipeline, self._seq, statistics, copy_context(), mark))
         if sampled:
             appended = time.perf_counter_ns()
             self._recorder.wake()

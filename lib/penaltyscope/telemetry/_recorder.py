@@ -7,6 +7,7 @@ the rest; nothing here waits for anything, and no error of ours reaches the trai
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -27,7 +28,9 @@ from penaltyscope_events import AttributeValue, Event, names
 _logger = logging.getLogger("penaltyscope")
 
 _POLL_SECONDS = 0.005
-"""How often copies from a device are looked at while there are any."""
+"""How often copies from a device, or an alarming step's backward pass, are looked after."""
+_ALARM_SECONDS = 0.25
+"""How long after an alarm its backward pass is awaited."""
 _MOST_UNDERWAY = 8 * BATCH_STEPS
 
 
@@ -60,6 +63,7 @@ class Recorder:
         self._silent = False
         _after_fork(self)
         self._wake = threading.Event()
+        self._alarmed = -math.inf
         self._closing = False
         self._draining = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="penaltyscope-recorder", daemon=True)
@@ -93,6 +97,13 @@ class Recorder:
     def wake(self) -> None:
         """Lets the background thread drain now."""
         self._wake.set()
+
+    def alarm(self) -> None:
+        """Lets it drain now and as soon as the backward pass is through; once an interval."""
+        now = time.monotonic()
+        if now >= self._alarmed + self._interval_seconds:
+            self._alarmed = now
+            self._wake.set()
 
     def silence(self) -> None:
         """Records nothing from now on."""
@@ -135,15 +146,19 @@ class Recorder:
     def _run(self) -> None:
         next_heartbeat = time.monotonic() + self._heartbeat_seconds
         while not self._closing:
-            self._wake.wait(_POLL_SECONDS if self._carrier.waiting else self._interval_seconds)
+            self._wake.wait(self._pause())
             self._wake.clear()
             if time.monotonic() >= next_heartbeat:
                 next_heartbeat += self._heartbeat_seconds
                 self._emit(names.RUN_HEARTBEAT, self._health())
             self._drain()
 
+    def _pause(self) -> float:
+        attentive = time.monotonic() < self._alarmed + _ALARM_SECONDS
+        return _POLL_SECONDS if attentive or self._carrier.waiting else self._interval_seconds
+
     def _drain(self, *, final: bool = False, until: float = 0.0) -> None:
-        """Sends what is there; waits for copies from a device until a moment of the monotonic clock."""
+        """Sends what is there; waits for a device's copies until a time of the monotonic clock."""
         with self._draining:
             # Events first: a run begins with its start.
             if events := [self._events.popleft() for _ in range(len(self._events))]:
