@@ -83,7 +83,9 @@ class Statistics:
     def contributions(self) -> Tensor:
         """``[T]``; 0 for a term that is not active."""
         weights = weight_tensor(self.weights, self.values).detach()
-        active = torch.tensor(self.layout.active).to(weights.device, non_blocking=True)
+        active = torch.tensor(self.layout.active, dtype=torch.bool).to(
+            weights.device, non_blocking=True
+        )
         return torch.where(active & (weights != 0), weights * self.values, 0.0)
 
     def gradient_norms(self) -> Tensor:
