@@ -7,10 +7,18 @@ from penaltyscope_events.encode import (
     encode_resource,
     encode_steps,
 )
-from penaltyscope_events.flags import FINDINGS, NONFINITE, Finding, TermFlag, complete_flags
+from penaltyscope_events.flags import (
+    ALL_FLAGS,
+    FINDINGS,
+    NONFINITE,
+    Finding,
+    TermFlag,
+    complete_flags,
+)
 from penaltyscope_events.records import resource_attributes, step_events
 
 __all__ = [
+    "ALL_FLAGS",
     "COLUMNS",
     "FINDINGS",
     "NONFINITE",

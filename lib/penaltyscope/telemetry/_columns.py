@@ -20,6 +20,8 @@ from penaltyscope_events import StepBlock, TermFlag, complete_flags
 
 _ROUNDED_BITS = 52 - 23
 """Bits of a double's fraction that float32 does not have."""
+_LARGE_SCALE = 256.0
+"""A gradient scaler starts at 65,536; what people multiply a loss by themselves is smaller."""
 
 
 Row = tuple[Pipeline, int, Statistics, Context, object]
@@ -66,8 +68,14 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
     value, extremes, norms, sums, totals, held, brought = _split(first, numbers)
     weights = _weights(statistics, held)
     squares, measured = _squared_norms(layout, weights, norms, brought)
+    sums = _squared_sums(layout, sums, brought)
     flags = _known_flags(layout, extremes)
-    flags[~measured] |= TermFlag.NORM_NOT_MEASURED
+    overflow = measured & _overflow(layout, value, squares, brought)
+    if overflow.any():
+        flags[overflow] |= TermFlag.GRADIENT_OVERFLOW
+        squares[overflow] = np.nan
+        sums[overflow.any(axis=1)] = np.nan
+    flags[~measured | overflow] |= TermFlag.NORM_NOT_MEASURED
     terms = len(layout.terms)
     # Side by side, so that all are rounded at once.
     columns = np.empty((len(rows), 3 * terms + 4))
@@ -78,7 +86,7 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
     np.sqrt(squares, out=columns[:, 2 * terms : 3 * terms])
     columns[:, -4] = totals[:, 0]
     columns[:, -3] = totals[:, 1] if first.has_base else np.nan
-    np.sqrt(_squared_sums(layout, sums, brought), out=columns[:, -2])
+    np.sqrt(sums, out=columns[:, -2])
     columns[:, -1] = [s.duration for s in statistics]
     if first.dtype.itemsize <= torch.float32.itemsize:
         columns = _as_measured(columns)
@@ -156,6 +164,22 @@ def _squared_norms(
             _add(squares, layout.tapped, brought[:, : len(terms)] / (weights[:, terms] * scale))
     squares[~measured] = np.nan
     return squares, measured
+
+
+def _overflow(
+    layout: Layout, value: Numbers, squares: Numbers, brought: Numbers
+) -> NDArray[np.bool_]:
+    """``[N, T]``: where a gradient is most likely not finite for its loss scale alone.
+
+    A gradient scaler skips such a step and halves the scale, so one that has another reason goes on
+    until the scale is small, and is a finding then.
+    """
+    found = np.zeros(value.shape, bool)
+    if layout.tapped and not np.isfinite(brought).all():
+        terms = [term for term, _ in layout.tapped]
+        large = np.abs(brought[:, -1:]) >= _LARGE_SCALE
+        found[:, terms] = large & np.isfinite(value[:, terms]) & ~np.isfinite(squares[:, terms])
+    return found
 
 
 def _add(squares: Numbers, places: Sequence[tuple[int, int]], norms: Numbers) -> None:
