@@ -6,7 +6,7 @@ where the tensor came from. Nothing is evaluated twice.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -23,7 +23,7 @@ TOGETHER = -1
 class GradientTap:
     """What one backward pass told: norms of the gradients, and the scale it came with."""
 
-    __slots__ = ("gram", "row", "scale", "settled_ns", "terms")
+    __slots__ = ("gram", "on_settled", "row", "scale", "settled_ns", "terms")
 
     def __init__(self, *, terms: int = 0) -> None:
         self.terms = terms
@@ -37,6 +37,8 @@ class GradientTap:
         """0-d, d(what was differentiated)/d(total): a loss scale, or 1 / accumulation steps."""
         self.settled_ns = 0
         """Unix time in nanoseconds at which the norms were there; 0 before."""
+        self.on_settled: Callable[[], None] | None = None
+        """Called in the backward pass once the norms are there."""
 
     def set_scale(self, gradients: Sequence[Tensor]) -> None:
         """The hook on the node that made the total."""
@@ -79,6 +81,8 @@ class _Fan(torch.autograd.Function):
             if ctx.tap.terms:
                 ctx.tap.gram = _gram(groups, ctx.tap.terms)
         ctx.tap.settled_ns = time.time_ns()
+        if ctx.tap.on_settled is not None:
+            ctx.tap.on_settled()
         return (None, None, None, *sums)
 
 

@@ -25,7 +25,7 @@ class _Load:
 
 
 class Carrier:
-    """Holds what is underway; but for ``transfer``, used by the recorder's thread alone."""
+    """Holds what is underway; but for ``transfer`` and ``carries``, used by the recorder's thread alone."""
 
     def __init__(
         self, incarnation: str, make_transfer: Callable[[torch.device], Transfer] | None = None
@@ -47,6 +47,10 @@ class Carrier:
         if device not in self._transfers:
             self._transfers[device] = self._make_transfer(device)
         return self._transfers[device]
+
+    def carries(self, device: torch.device) -> bool:
+        """Whether numbers of the device are not on the host anyway."""
+        return not isinstance(self.transfer(device), HostTransfer)
 
     def put(self, rows: Sequence[Row]) -> None:
         """Takes the rows on their way."""

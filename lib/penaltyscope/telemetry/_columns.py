@@ -43,13 +43,24 @@ def _kind(row: Row) -> tuple[object, ...]:
     return *kind, *(isinstance(weight, Tensor) for weight in statistics.weights)
 
 
+def width(statistics: Statistics) -> int:
+    """``W`` of what ``gather`` returns, after a backward pass."""
+    forward = sum(part.numel() for part in forward_parts(statistics))
+    return forward + _brought_width(statistics.layout)
+
+
+def forward_parts(statistics: Statistics) -> list[Tensor]:
+    """What is on the device when the evaluation ends: its row, and weights that are tensors."""
+    return [statistics.row, *_held(statistics)]
+
+
 def gather(rows: Sequence[Row]) -> Tensor:
     """``[N, W]``: the rows' numbers side by side on their device: forward, weights, backward."""
     statistics = [row[2] for row in rows]
     parts = [torch.stack([s.row for s in statistics])]
-    for term in _weights_on_device(statistics[0]):
-        # No copy to where it is already; a weight may live on another device than the numbers.
-        parts.append(torch.stack([s.weights[term].to(parts[0]) for s in statistics])[:, None])  # type: ignore[union-attr]
+    for held in zip(*map(_held, statistics), strict=True):
+        # A weight may live on another device than the numbers.
+        parts.append(torch.stack([weight.to(parts[0]) for weight in held])[:, None])
     if width := _brought_width(statistics[0].layout):
         taps = [None if s.tap is None else s.tap.row for s in statistics]
         if (like := next((row for row in taps if row is not None), None)) is not None:
@@ -134,6 +145,12 @@ def _weights_on_device(statistics: Statistics) -> list[int]:
     if statistics.row.is_cpu:
         return []
     return [t for t, weight in enumerate(statistics.weights) if isinstance(weight, Tensor)]
+
+
+def _held(statistics: Statistics) -> list[Tensor]:
+    if statistics.row.is_cpu:
+        return []
+    return [weight for weight in statistics.weights if isinstance(weight, Tensor)]
 
 
 def _weights(statistics: Sequence[Statistics], held: Numbers) -> Numbers:

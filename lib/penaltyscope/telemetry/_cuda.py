@@ -35,6 +35,9 @@ class Device(Protocol):
     def side_stream(self) -> object:
         """A new stream."""
 
+    def capturing(self, stream: object) -> bool:
+        """Whether a graph is being captured from the stream."""
+
     def use(self, stream: object) -> AbstractContextManager[object]:
         """What is launched inside goes to the stream."""
 
@@ -57,6 +60,11 @@ class CudaDevice:
     def current_stream(self) -> object:
         """That of the calling thread."""
         return torch.cuda.current_stream(self._device)
+
+    def capturing(self, stream: object) -> bool:
+        """Asks nothing that would itself disturb a capture."""
+        with torch.cuda.stream(stream):  # type: ignore[arg-type]
+            return torch.cuda.is_current_stream_capturing()
 
     def side_stream(self) -> object:
         """A new stream."""
@@ -93,13 +101,17 @@ class DeviceTransfer:
         """The stream that the training thread launches on."""
         return self._device.current_stream()
 
+    def capturing(self, mark: object) -> bool:
+        """Whether a graph is being captured from that stream."""
+        return self._device.capturing(mark)
+
     def begin(self, gather: Callable[[], Tensor], marks: Collection[object]) -> Copy | None:
         """Launches the copy."""
         if not self._slots:
             return None
         slot = self._slots.pop()
         with self._device.use(self._stream):
-            for stream in set(marks):
+            for stream in set(marks) - {None}:
                 self._device.wait(self._stream, stream)
             numbers = gather().to(torch.float64)
             if numbers.numel() > slot.numel():

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-import torch
-
 from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import PipelineResult, Statistics
 from penaltyscope.telemetry._columns import Row
+from penaltyscope.telemetry._transfer import Transfer
 
 if TYPE_CHECKING:
     from penaltyscope.telemetry._recorder import Recorder
@@ -22,13 +21,13 @@ BATCH_STEPS = 64
 class Feed:
     """Observes one pipeline for a recorder, and numbers its evaluations."""
 
-    __slots__ = ("_append", "_mark", "_raised", "_recorder", "_sampled", "_seq", "overhead_ns")
+    __slots__ = ("_append", "_raised", "_recorder", "_sampled", "_seq", "_transfer", "overhead_ns")
 
     def __init__(self, recorder: "Recorder", append: Callable[[Row], None]) -> None:
         self._recorder = recorder
         self._append = append
-        self._mark: Callable[[], object] | None = None
-        """What tells where the device stands; None as long as the numbers are on the host."""
+        self._transfer: Transfer | None = None
+        """From the device of the last evaluations; None where that is the host."""
         self._seq = 0
         self._raised = 0
         self._sampled = 0
@@ -50,11 +49,11 @@ class Feed:
         counts here is how few things are touched.
         """
         seq, statistics = self._seq, result.statistics
-        if seq % BATCH_STEPS and self._mark is None:
+        if seq % BATCH_STEPS and self._transfer is None:
             self._append((pipeline, seq, statistics, copy_context(), None))
+            self._seq = seq + 1
         else:
             self._append_with_care(pipeline, statistics)
-        self._seq = seq + 1
         if statistics.alarming:
             self._recorder.alarm()
 
@@ -69,18 +68,23 @@ class Feed:
         self._append = deque[Row](maxlen=0).append
 
     def _append_with_care(self, pipeline: Pipeline, statistics: Statistics) -> None:
-        sampled = self._seq % BATCH_STEPS == 0
+        seq = self._seq
+        sampled = seq % BATCH_STEPS == 0
         if sampled:
-            self._mark = self._marker(statistics.row.device)
+            self._transfer = self._recorder.transfer(statistics.row.device)
         started = time.perf_counter_ns()
-        mark = None if self._mark is None else self._mark()
-        self._append((pipeline, self._seq, statistics, copy_context(), mark))
+        mark = None
+        if self._transfer is not None:
+            mark = self._transfer.mark()
+            if self._transfer.capturing(mark):
+                self._recorder.captures.capture(pipeline, statistics, self._transfer)
+                return
+            self._recorder.captures.prepare(statistics)
+        self._append((pipeline, seq, statistics, copy_context(), mark))
+        self._seq = seq + 1
         if sampled:
             appended = time.perf_counter_ns()
             self._recorder.wake()
             # The calls since the last sample are taken to have cost as much as this one.
-            calls, self._sampled = self._seq + 1 - self._sampled, self._seq + 1
+            calls, self._sampled = seq + 1 - self._sampled, seq + 1
             self.overhead_ns += (appended - started) * calls + time.perf_counter_ns() - appended
-
-    def _marker(self, device: torch.device) -> Callable[[], object] | None:
-        return None if device.type == "cpu" else self._recorder.transfer(device).mark

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from penaltyscope.telemetry._capture import Captures
 from penaltyscope.telemetry._carrier import Carrier
 from penaltyscope.telemetry._channel import Channel, Steps
 from penaltyscope.telemetry._feed import BATCH_STEPS, Feed
@@ -55,6 +56,8 @@ class Recorder:
         self._time_ns = time_ns
         self._ring = Ring(capacity, time_ns)
         self._carrier = Carrier(incarnation, make_transfer)
+        self.captures = Captures(incarnation, time_ns)
+        """Evaluations that CUDA graphs replay."""
         self._feeds: list[Feed] = []
         self._events: deque[Event] = deque()
         self._overrun = 0
@@ -64,6 +67,7 @@ class Recorder:
         _after_fork(self)
         self._wake = threading.Event()
         self._alarmed = -math.inf
+        self._next_look = 0.0
         self._closing = False
         self._draining = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="penaltyscope-recorder", daemon=True)
@@ -88,11 +92,12 @@ class Recorder:
                 self._count_overrun()
             finally:
                 self._draining.release()
-        return self._overrun + self._carrier.lost + self._dropped + self._channel.lost_steps
+        lost = self._overrun + self._carrier.lost + self.captures.lost + self._dropped
+        return lost + self._channel.lost_steps
 
-    def transfer(self, device: torch.device) -> Transfer:
-        """The way that numbers take from a device."""
-        return self._carrier.transfer(device)
+    def transfer(self, device: torch.device) -> Transfer | None:
+        """The way that numbers take from a device; None from the host."""
+        return self._carrier.transfer(device) if self._carrier.carries(device) else None
 
     def wake(self) -> None:
         """Lets the background thread drain now."""
@@ -125,7 +130,7 @@ class Recorder:
     def flush(self, timeout_seconds: float) -> bool:
         """Sends all that is settled, and waits until it has arrived."""
         deadline = time.monotonic() + timeout_seconds
-        self._drain(until=deadline)
+        self._drain_all(final=False, until=deadline)
         return self._channel.flush(max(deadline - time.monotonic(), 0.0))
 
     def close(
@@ -138,7 +143,7 @@ class Recorder:
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_seconds)
-        self._drain(final=True, until=deadline)
+        self._drain_all(final=True, until=deadline)
         self._emit(names.RUN_END, attributes | self._health(), error=error)
         self._drain(final=True)
         self._channel.close(max(deadline - time.monotonic(), 0.0))
@@ -155,19 +160,30 @@ class Recorder:
 
     def _pause(self) -> float:
         attentive = time.monotonic() < self._alarmed + _ALARM_SECONDS
-        return _POLL_SECONDS if attentive or self._carrier.waiting else self._interval_seconds
+        return _POLL_SECONDS if attentive or self._waiting else self._interval_seconds
+
+    @property
+    def _waiting(self) -> bool:
+        return bool(self._carrier.waiting or self.captures.waiting)
+
+    def _drain_all(self, *, final: bool, until: float) -> None:
+        # The last replay of a graph is complete when a second look finds no other.
+        for _ in range(2 if self.captures else 1):
+            self._next_look = 0.0
+            self._drain(final=final, until=until)
 
     def _drain(self, *, final: bool = False, until: float = 0.0) -> None:
         """Sends what is there; waits for a device's copies until a time of the monotonic clock."""
         with self._draining:
+            if (now := time.monotonic()) >= self._next_look:
+                self._next_look = now + self._interval_seconds
+                self.captures.look()
             # Events first: a run begins with its start.
             if events := [self._events.popleft() for _ in range(len(self._events))]:
                 self._send([], events)
-            while self._advance(final=final) or (
-                self._carrier.waiting and time.monotonic() < until
-            ):
+            while self._advance(final=final) or (self._waiting and time.monotonic() < until):
                 # Lets the training thread in, which else waits for the interpreter's 5 ms.
-                time.sleep(0 if not self._carrier.waiting else _POLL_SECONDS)
+                time.sleep(_POLL_SECONDS if self._waiting else 0)
             self._count_overrun()
 
     def _advance(self, *, final: bool) -> bool:
@@ -176,7 +192,7 @@ class Recorder:
         if self._carrier.waiting < _MOST_UNDERWAY:
             rows = self._ring.take(BATCH_STEPS, final=final)
             self._carrier.put(rows)
-        steps = self._carrier.collect()
+        steps = [*self._carrier.collect(), *self.captures.collect()]
         if steps:
             self._send(steps, [])
         return bool(rows or steps)

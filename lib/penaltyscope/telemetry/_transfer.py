@@ -23,10 +23,13 @@ class Copy(Protocol):
 
 
 class Transfer(Protocol):
-    """Brings numbers from one device; but for ``mark``, called on the recorder's thread alone."""
+    """Brings numbers from one device; but for ``mark`` and ``capturing``, called on the recorder's thread alone."""
 
     def mark(self) -> object:
         """What orders this moment of the training thread: copies that get it wait for it."""
+
+    def capturing(self, mark: object) -> bool:
+        """Whether what the training thread launches there is captured into a graph now."""
 
     def begin(self, gather: Callable[[], Tensor], marks: Collection[object]) -> Copy | None:
         """Starts to copy what ``gather`` returns, or returns None where there is no room now."""
@@ -37,6 +40,11 @@ class HostTransfer:
 
     def mark(self) -> None:
         """Nothing: what the training thread has done is done."""
+
+    def capturing(self, mark: object) -> bool:
+        """Never."""
+        del mark
+        return False
 
     def begin(self, gather: Callable[[], Tensor], marks: Collection[object]) -> Copy | None:
         """Takes the numbers at once."""

@@ -31,9 +31,14 @@ class FakeDevice:
         self.waits: list[tuple[object, object]] = []
         self.events: deque[Arrival] = deque()
         self.pinned_elements: list[int] = []
+        self.is_capturing = False
 
     def current_stream(self) -> object:
         return self.stream
+
+    def capturing(self, stream: object) -> bool:
+        assert stream == self.stream
+        return self.is_capturing
 
     def side_stream(self) -> object:
         return "side"

@@ -25,6 +25,9 @@ class Kept:
         self.steps: list[int] = []
         self.flags: list[list[int]] = []
         self.weights: list[list[float]] = []
+        self.values: list[list[float]] = []
+        self.seqs: list[int] = []
+        self.incarnations: list[str] = []
         self.events: list[Event] = []
         self.sizes: list[int] = []
 
@@ -33,6 +36,9 @@ class Kept:
             self.steps += part.block.step.tolist()
             self.flags += part.block.flags.tolist()
             self.weights += part.block.weight.tolist()
+            self.values += part.block.value.tolist()
+            self.seqs += part.block.seq.tolist()
+            self.incarnations.append(part.block.incarnation)
             self.sizes.append(len(part.block))
         self.events += events
 
