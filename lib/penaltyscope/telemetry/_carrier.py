@@ -25,7 +25,10 @@ class _Load:
 
 
 class Carrier:
-    """Holds what is underway; but for ``transfer`` and ``carries``, used by the recorder's thread alone."""
+    """Holds what is underway.
+
+    The recorder's thread alone uses it, but for ``transfer`` and ``carries``.
+    """
 
     def __init__(
         self, incarnation: str, make_transfer: Callable[[torch.device], Transfer] | None = None

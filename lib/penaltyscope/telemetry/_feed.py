@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import PipelineResult, Statistics
 from penaltyscope.telemetry._columns import Row
-from penaltyscope.telemetry._transfer import Transfer
 
 if TYPE_CHECKING:
     from penaltyscope.telemetry._recorder import Recorder
+    from penaltyscope.telemetry._transfer import Transfer
 
 BATCH_STEPS = 64
 """The ring is drained at the latest when so many came in, and in pieces of so many."""

@@ -23,7 +23,10 @@ class Copy(Protocol):
 
 
 class Transfer(Protocol):
-    """Brings numbers from one device; but for ``mark`` and ``capturing``, called on the recorder's thread alone."""
+    """Brings numbers from one device.
+
+    The recorder's thread alone calls it, but for ``mark`` and ``capturing``.
+    """
 
     def mark(self) -> object:
         """What orders this moment of the training thread: copies that get it wait for it."""

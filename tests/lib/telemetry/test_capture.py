@@ -1,15 +1,18 @@
 """Replays of a captured evaluation: what a graph would launch again is run again by hand."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor
 
-import penaltyscope as ps
 from penaltyscope.telemetry._capture import CapturedRing
 from penaltyscope_events import TermFlag
 from tests.lib.telemetry.test_cuda import DeviceBench, FakeDevice
+
+if TYPE_CHECKING:
+    import penaltyscope as ps
 
 
 class Ring:
