@@ -94,8 +94,8 @@ class DeviceTransfer:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._stream = device.side_stream()
-        self._slots = [device.pinned(_SLOT_ELEMENTS) for _ in range(_SLOTS)]
+        self._stream: object = None
+        self._slots: list[Tensor] = []
 
     def mark(self) -> object:
         """The stream that the training thread launches on."""
@@ -107,6 +107,10 @@ class DeviceTransfer:
 
     def begin(self, gather: Callable[[], Tensor], marks: Collection[object]) -> Copy | None:
         """Launches the copy."""
+        if self._stream is None:
+            # Not before: the first evaluation may be one that is captured, and allocates nothing.
+            self._stream = self._device.side_stream()
+            self._slots = [self._device.pinned(_SLOT_ELEMENTS) for _ in range(_SLOTS)]
         if not self._slots:
             return None
         slot = self._slots.pop()

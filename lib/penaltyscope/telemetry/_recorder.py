@@ -175,16 +175,23 @@ class Recorder:
     def _drain(self, *, final: bool = False, until: float = 0.0) -> None:
         """Sends what is there; waits for a device's copies until a time of the monotonic clock."""
         with self._draining:
-            if (now := time.monotonic()) >= self._next_look:
-                self._next_look = now + self._interval_seconds
-                self.captures.look()
-            # Events first: a run begins with its start.
-            if events := [self._events.popleft() for _ in range(len(self._events))]:
-                self._send([], events)
-            while self._advance(final=final) or (self._waiting and time.monotonic() < until):
-                # Lets the training thread in, which else waits for the interpreter's 5 ms.
-                time.sleep(_POLL_SECONDS if self._waiting else 0)
+            try:
+                self._work(final=final, until=until)
+            except Exception:
+                # A device that fails, for instance: neither training nor this thread may end by it.
+                _logger.exception("telemetry could not be collected")
             self._count_overrun()
+
+    def _work(self, *, final: bool, until: float) -> None:
+        # Events first: a run begins with its start.
+        if events := [self._events.popleft() for _ in range(len(self._events))]:
+            self._send([], events)
+        if (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + self._interval_seconds
+            self.captures.look()
+        while self._advance(final=final) or (self._waiting and time.monotonic() < until):
+            # Lets the training thread in, which else waits for the interpreter's 5 ms.
+            time.sleep(_POLL_SECONDS if self._waiting else 0)
 
     def _advance(self, *, final: bool) -> bool:
         """One short piece of work; false when there is none now."""

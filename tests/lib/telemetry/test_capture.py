@@ -152,6 +152,22 @@ def test_nothing_is_looked_at_while_the_capture_goes_on(device: FakeDevice) -> N
     assert len(device.events) == launched
 
 
+def test_a_device_that_fails_ends_nothing_but_telemetry(
+    device: FakeDevice, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = DeviceBench(device)
+    bench.step()
+    captured(device, bench)
+
+    def fail(stream: object) -> bool:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(device, "capturing", fail)
+    bench.drain()
+    assert "telemetry could not be collected" in caplog.text
+    assert "illegal memory access" in caplog.text
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_real_graph_is_captured_and_its_replays_are_seen() -> None:
     from tests.lib.telemetry.test_recorder import Bench
