@@ -14,7 +14,7 @@ Extremes: TypeAlias = tuple[Scalar, Scalar]
 
 def on_host(x: Tensor) -> bool:
     """Whether Python may look at the contents of ``x`` without waiting or breaking a graph."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return x.is_cpu and not torch.compiler.is_compiling()
 
 
 def read(scalars: list[Tensor]) -> list[Scalar]:
