@@ -6,7 +6,7 @@ where the tensor came from. Nothing is evaluated twice.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -66,6 +66,8 @@ class GradientTap:
         if self.terms:
             self.gram = _gram(users, groups, self.terms)
         self.settled_ns = time.time_ns()
+        if self.on_settled is not None:
+            self.on_settled()
 
 
 class _Fan(torch.autograd.Function):

@@ -94,7 +94,8 @@ def captured(device: FakeDevice, bench: DeviceBench) -> Callable[[float], None]:
         forward[0] = value
         ring.settle(ring.write([forward]), brought)
 
-    # Capturing launches nothing; here it did.
+    # Capturing launches nothing; here it did, backward pass included.
+    assert ring._rows[0, -len(brought) :].tolist() == brought.tolist()
     ring._count.zero_()
     return replay
 
