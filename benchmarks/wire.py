@@ -1,116 +1,102 @@
-"""Our encoder beside OpenTelemetry's for the same records, and the bytes that travel.
+"""The way out: the time to write a batch in OTLP's bytes, and how many bytes there are."""
 
-Both make the same request from the same steps of a real training on random batches, timed in turn
-in one run. ``python -m benchmarks.wire`` prints the rows.
-"""
-
-import gzip
 import statistics
-import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-import torch
+import numpy as np
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 
 import penaltyscope as ps
-from benchmarks.telemetry import TERMS, Measurement, Training
+from benchmarks.effort import Effort
+from benchmarks.measure import interleaved, ratio
+from benchmarks.receiver import receiver
+from benchmarks.row import Row
+from benchmarks.terms import TERMS
+from benchmarks.training import Training
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._recorder import Recorder
 from penaltyscope.telemetry._sdk import ExporterChannel
-from penaltyscope_events import Event, RunIdentity, encode_request, encode_steps
+from penaltyscope_events import RunIdentity, StepBlock, encode_request, encode_steps
 
-STEPS = 64
-IDENTITY = RunIdentity(run_id="my-run", instance_id="0123456789abcdef", host_name="node-1")
-
-
-class Kept:
-    """A channel that keeps what it is given."""
-
-    lost_steps = 0
-
-    def __init__(self) -> None:
-        self.steps: list[Steps] = []
-
-    def send(self, steps: Sequence[Steps], events: Sequence[Event]) -> None:
-        """Keeps the steps."""
-        del events
-        self.steps += steps
-
-    def flush(self, timeout_seconds: float) -> bool:
-        """Nothing is underway."""
-        del timeout_seconds
-        return True
-
-    def close(self, timeout_seconds: float) -> None:
-        """Nothing is open."""
+IDENTITY = RunIdentity(run_id="benchmark", instance_id="1", host_name="here")
+BATCH_STEPS = 64
 
 
-def recorded(steps: int) -> list[Steps]:
-    """Blocks of steps of a training on random batches."""
-    training, pipeline, kept = Training(), ps.Pipeline(TERMS), Kept()
-    recorder = Recorder(kept, incarnation="0123456789abcdef")
-    pipeline.register_observer(recorder.feed())
-    for _ in range(steps):
-        training.x = torch.randn_like(training.x)
-        training.teacher = torch.randn_like(training.teacher).log_softmax(-1)
-        training.finish(pipeline(student=training.student(), teacher=training.teacher).loss)
-    recorder.flush(10)
-    return kept.steps
-
-
-def request(steps: Sequence[Steps]) -> bytes:
-    """The steps as one request, by our encoder."""
-    return encode_request(IDENTITY, [encode_steps(part.block, part.traces) for part in steps])
-
-
-class Encoders(NamedTuple):
-    """Medians of encoding one step's records."""
-
-    ours_us: float
-    sdk_us: float
-
-
-def encoders(steps: Sequence[Steps], rounds: int) -> Encoders:
-    """Both encoders in turn; the SDK's starts from records that were made before."""
-    exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
-    ExporterChannel(exporter, IDENTITY).send(steps, [])
-    records = exporter.get_finished_logs()
-    count = sum(len(part.block) for part in steps)
-    both: list[Callable[[], object]] = [
-        lambda: request(steps),
-        lambda: encode_logs(records).SerializeToString(),
-    ]
-    times: list[list[float]] = [[], []]
-    for _ in range(rounds):
-        for run, own in zip(both, times, strict=True):
-            started = time.thread_time()
-            run()
-            own.append((time.thread_time() - started) * 1e6 / count)
-    return Encoders(*map(statistics.median, times))
-
-
-def measure(rounds: int = 50) -> list[Measurement]:
-    """The rows of the table."""
-    steps = recorded(2 * STEPS)
-    ours, sdk = encoders(steps[:1], rounds)
-    sent = len(gzip.compress(request(steps), 1, mtime=0)) / (2 * STEPS * len(TERMS))
-    nan = float("nan")
+def rows(effort: Effort) -> list[Row]:
+    """For batches of 64 steps of eight terms."""
+    batch = block(BATCH_STEPS, len(TERMS))
+    encoders = {"ours": encoder(batch), "sdk": sdk_encoder(batch), "records": sdk_way(batch)}
+    times = interleaved(encoders, effort.rounds)
     return [
-        Measurement("encoder, per step", ours, nan, "us"),
-        Measurement("OpenTelemetry SDK's encoder, per step", sdk, nan, "us"),
-        Measurement("the SDK's / ours", sdk / ours, nan, "times"),
-        Measurement("sent per term and step, gzipped", sent, nan, "bytes"),
+        Row(
+            "OpenTelemetry SDK's encoder / ours", ratio(times, "sdk", "ours"), bar=10, at_least=True
+        ),
+        Row("the same with making its records / ours", ratio(times, "records", "ours")),
+        Row(
+            "encoding per step of eight terms",
+            statistics.median(times["ours"]) / BATCH_STEPS * 1e6,
+            "us",
+        ),
+        Row("bytes per term-sample, gzipped", bytes_per_sample(effort.steps), "bytes", bar=20.0),
     ]
 
 
-def main() -> None:
-    """Measures and prints the rows."""
-    torch.set_num_threads(1)
-    for row in measure():
-        print(f"{row.name:40}  {row.median:>8.2f}  {row.unit}")
+def block(steps: int, terms: int) -> StepBlock:
+    """Numbers of a run, as they are after training in float32."""
+    random = np.random.default_rng(0)
+
+    def numbers(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return random.random(shape, np.float32).astype(np.float64)
+
+    return StepBlock(
+        pipeline="pipeline",
+        incarnation="0123456789abcdef",
+        terms=tuple(f"term {t}" for t in range(terms)),
+        step=np.arange(steps),
+        seq=np.arange(steps),
+        stop_ns=np.arange(steps) * 10_000_000 + 1_700_000_000_000_000_000,
+        duration=numbers(steps),
+        base=numbers(steps),
+        has_base=np.full(steps, fill_value=True),
+        total=numbers(steps),
+        total_gradient_norm=numbers(steps),
+        value=numbers(steps, terms),
+        weight=np.full((steps, terms), 0.1),
+        contribution=numbers(steps, terms),
+        gradient_norm=numbers(steps, terms),
+        flags=np.zeros((steps, terms), np.int32),
+    )
 
 
-if __name__ == "__main__":
-    main()
+def encoder(batch: StepBlock) -> Callable[[], bytes]:
+    """From columns to a request."""
+    return lambda: encode_request(IDENTITY, [encode_steps(batch)])
+
+
+def sdk_encoder(batch: StepBlock) -> Callable[[], bytes]:
+    """From the SDK's records, which are there already, to a request."""
+    records = sdk_records(batch)
+    return lambda: encode_logs(records).SerializeToString()
+
+
+def sdk_way(batch: StepBlock) -> Callable[[], bytes]:
+    """From columns to the SDK's records, and from them to a request."""
+    return lambda: encode_logs(sdk_records(batch)).SerializeToString()
+
+
+def sdk_records(batch: StepBlock) -> Sequence[ReadableLogRecord]:
+    """What the SDK would be asked to encode."""
+    kept = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    ExporterChannel(kept, IDENTITY).send([Steps(batch, (None,) * len(batch))], [])
+    return kept.get_finished_logs()
+
+
+def bytes_per_sample(steps: int) -> float:
+    """Of a real run, as they arrive; a sample is all that is told of one term at one step."""
+    training, pipeline = Training(), ps.Pipeline(TERMS)
+    with receiver() as (endpoint, weighed):
+        with ps.watch(pipeline, run="bytes", endpoint=endpoint):
+            for _ in range(steps):
+                training.step(pipeline)
+        return weighed() / (steps * len(TERMS))

@@ -14,7 +14,7 @@ from penaltyscope._fused._form import Situation
 from penaltyscope._fused._function import attach
 from penaltyscope._fused._plan import Plan, make_plan
 from penaltyscope._fused._solve import Solution, solve
-from penaltyscope._scalar import Extremes, Scalar, read_one, sum_dtype
+from penaltyscope._scalar import Extremes, Scalar, read_one, sum_dtype, tensor
 
 _MOST_PLANS = 64
 _UNKNOWN = float("nan"), float("nan")
@@ -41,7 +41,7 @@ class Fusion:
         like = tensors[self.calls[0].tensors[0]].new_empty(0, dtype=self.solution.dtype)
         for w, value in zip(self.weights, self.solution.values, strict=True):
             if isinstance(w, Tensor) and w.requires_grad:
-                gradients.append(torch.where(w.detach() == 0, 0.0, value).to(like.dtype))
+                gradients.append(torch.where(w.detach() == 0, 0.0, tensor(value, like)))
         plain = partial(_plain, self.calls, self.weights)
         return attach(self.solution.total, like, plain, tensors, weights, gradients)
 

@@ -33,6 +33,8 @@ def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
     """Adds ``coefficient * slope`` to ``total``."""
     if isinstance(coefficient, Tensor):
         return total.add_(_product(slope, coefficient))
+    if abs(coefficient) > torch.finfo(total.dtype).max:  # alpha must fit; a product overflows
+        return total.add_(slope * coefficient)
     return total.add_(slope, alpha=coefficient)
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from penaltyscope.attribution import Attribution
+from penaltyscope.telemetry._attribution import attribution_event
 from penaltyscope.telemetry._capture import Captures
 from penaltyscope.telemetry._carrier import Carrier
 from penaltyscope.telemetry._channel import Channel, Steps
@@ -28,6 +30,8 @@ from penaltyscope_events import AttributeValue, Event, names
 
 _logger = logging.getLogger("penaltyscope")
 
+_ATTRIBUTIONS = 256
+"""Of the results of probes so many are kept until the ring is drained."""
 _POLL_SECONDS = 0.005
 """How often copies from a device, or an alarming step's backward pass, are looked after."""
 _ALARM_SECONDS = 0.25
@@ -61,6 +65,7 @@ class Recorder:
         self._feeds: list[Feed] = []
         self._events: deque[Event] = deque()
         self._overrun = 0
+        self._attributions: deque[tuple[str, int, Attribution]] = deque(maxlen=_ATTRIBUTIONS)
         self._dropped = 0
         """Evaluations that could not be sent."""
         self._silent = False
@@ -115,6 +120,11 @@ class Recorder:
         self._silent = True
         for feed in self._feeds:
             feed.silence()
+
+    def attribution(self, pipeline: str, attribution: Attribution) -> None:
+        """Leaves a probe's result. Called on the training thread; its numbers are read later."""
+        if not self._silent:
+            self._attributions.append((pipeline, self._time_ns(), attribution))
 
     def exception(self, pipeline: str, seq: int, step: int, error: BaseException) -> None:
         """Reports that an evaluation raised. Called on the training thread."""
@@ -186,6 +196,8 @@ class Recorder:
         # Events first: a run begins with its start.
         if events := [self._events.popleft() for _ in range(len(self._events))]:
             self._send([], events)
+        while self._attributions:
+            self._send_attribution(*self._attributions.popleft())
         if (now := time.monotonic()) >= self._next_look:
             self._next_look = now + self._interval_seconds
             self.captures.look()
@@ -211,6 +223,16 @@ class Recorder:
             count = sum(len(part.block) for part in steps)
             self._dropped += count
             _logger.exception("%d steps and %d events are lost", count, len(events))
+
+    def _send_attribution(self, pipeline: str, time_ns: int, attribution: Attribution) -> None:
+        try:
+            event = attribution_event(
+                attribution, pipeline=pipeline, incarnation=self._incarnation, time_ns=time_ns
+            )
+        except Exception:
+            _logger.exception("an attribution is lost")
+        else:
+            self._send([], [event])
 
     def _count_overrun(self) -> None:
         self._overrun = self._ring.lost(sum(feed.appended for feed in self._feeds))

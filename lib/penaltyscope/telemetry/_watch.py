@@ -6,13 +6,15 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import torch
 
+from penaltyscope.attribution import Probe
 from penaltyscope.pipeline import Pipeline
 from penaltyscope.telemetry._environment import destination, disabled, resource_attributes
 from penaltyscope.telemetry._otlp import OTLPSender
@@ -33,6 +35,7 @@ def watch(
     *pipelines: Pipeline,
     run: str | None = None,
     optimizer: torch.optim.Optimizer | None = None,
+    probes: Iterable[Probe] = (),
     tags: Mapping[str, str] | None = None,
     rank: int | None = None,
     world_size: int | None = None,
@@ -55,6 +58,7 @@ def watch(
             ``TORCHELASTIC_RUN_ID``, or a new one made of the script's name.
         optimizer: when given, ``step`` counts its steps, so that evaluations whose gradients are
             accumulated share one. Default: each evaluation is a step.
+        probes: of these pipelines; their results are sent too.
         tags: free strings that describe the run.
         rank: default ``RANK``, or 0.
         world_size: default ``WORLD_SIZE``, or 1.
@@ -70,7 +74,8 @@ def watch(
         ValueError: an argument or an environment variable cannot be understood, or two pipelines
             share a name.
     """
-    _check(pipelines, interval_seconds)
+    probes = tuple(probes)
+    _check(pipelines, probes, interval_seconds)
     environment = os.environ
     if disabled(environment):
         return Watch(run=run or "disabled", recorder=None, releases=[])
@@ -99,6 +104,9 @@ def watch(
         channel, incarnation=secrets.token_hex(8), interval_seconds=interval_seconds
     )
     releases = [p.register_observer(recorder.feed()) for p in pipelines]
+    releases += [
+        p.register_listener(partial(recorder.attribution, p.pipeline.name)) for p in probes
+    ]
     if optimizer is not None:
         releases.append(_count_steps(pipelines, optimizer))
     recorder.start({})
@@ -191,13 +199,17 @@ def _count_steps(
     return release
 
 
-def _check(pipelines: tuple[Pipeline, ...], interval_seconds: float) -> None:
+def _check(
+    pipelines: tuple[Pipeline, ...], probes: tuple[Probe, ...], interval_seconds: float
+) -> None:
     for pipeline in pipelines:
         if not isinstance(pipeline, Pipeline):
             raise TypeError(f"pipelines must be Pipeline objects, got {type(pipeline).__name__}.")
     own = [pipeline.name for pipeline in pipelines]
     if not own or len(set(own)) < len(own):
         raise ValueError(f"pipelines must have different names, at least one, got {own}.")
+    if strangers := [p.pipeline.name for p in probes if p.pipeline not in pipelines]:
+        raise ValueError(f"probes must be of the pipelines {own}, got those of {strangers}.")
     if not interval_seconds > 0:
         raise ValueError(f"interval_seconds must be positive, got {interval_seconds}.")
 

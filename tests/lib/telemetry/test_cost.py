@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import penaltyscope as ps
+from benchmarks.operations import Operations
+from benchmarks.terms import TERMS
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._recorder import Recorder
 from penaltyscope_events import Event, RunIdentity, encode_request, encode_steps
-from tests.lib.test_cost import TERMS, Operations
 
 STEPS = 64
 CLOSED, OPAQUE = TERMS, [replace(t, penalty=lambda *x, p=t.penalty, **o: p(*x, **o)) for t in TERMS]
