@@ -27,6 +27,8 @@ class Evaluation:
     layout: Layout
     row: Tensor
     """As ``layout`` describes it."""
+    alarming: bool
+    """Whether the host has seen, without waiting, that total or base loss is not finite."""
     total: Tensor
     tap: GradientTap | None
     """None when all norms are in the row, or none can come."""
@@ -122,10 +124,11 @@ class Engine:
         if tap is not None and total.grad_fn is not None:
             total.grad_fn.register_prehook(tap.set_scale)
         numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion)]
-        numbers += [read_one(x.detach()) for x in (total, base) if x is not None]
+        sums = [read_one(x.detach()) for x in (total, base) if x is not None]
         return Evaluation(
             layout=plan.layout,
-            row=row(numbers, total.device),
+            row=row([*numbers, *sums], total.device),
+            alarming=any(not isinstance(x, Tensor) and not math.isfinite(x) for x in sums),
             total=total,
             tap=tap,
             gram=self._gram(fusion, taken),

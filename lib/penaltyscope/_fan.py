@@ -6,7 +6,7 @@ where the tensor came from. Nothing is evaluated twice.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ TOGETHER = -1
 class GradientTap:
     """What one backward pass told: norms of the gradients, and the scale it came with."""
 
-    __slots__ = ("gram", "row", "scale", "settled_ns", "terms")
+    __slots__ = ("gram", "on_settled", "row", "scale", "settled_ns", "terms")
 
     def __init__(self, *, terms: int = 0) -> None:
         self.terms = terms
@@ -36,6 +36,8 @@ class GradientTap:
         """0-d, d(what was differentiated)/d(total): a loss scale, or 1 / accumulation steps."""
         self.settled_ns = 0
         """Unix time in nanoseconds at which the norms were there; 0 before."""
+        self.on_settled: Callable[[], None] | None = None
+        """Called in the backward pass once the norms are there."""
 
     def set_scale(self, gradients: Sequence[Tensor]) -> None:
         """The hook on the node that made the total."""
@@ -64,6 +66,8 @@ class GradientTap:
         if self.terms:
             self.gram = _gram(users, groups, self.terms)
         self.settled_ns = time.time_ns()
+        if self.on_settled is not None:
+            self.on_settled()
 
 
 class _Fan(torch.autograd.Function):

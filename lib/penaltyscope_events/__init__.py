@@ -8,12 +8,20 @@ from penaltyscope_events.encode import (
     encode_resource,
     encode_steps,
 )
-from penaltyscope_events.flags import FINDINGS, NONFINITE, Finding, TermFlag, complete_flags
+from penaltyscope_events.flags import (
+    ALL_FLAGS,
+    FINDINGS,
+    NONFINITE,
+    Finding,
+    TermFlag,
+    complete_flags,
+)
 from penaltyscope_events.jsonl import event_lines, step_lines
 from penaltyscope_events.jsonl_reader import read_lines
 from penaltyscope_events.records import resource_attributes, step_events
 
 __all__ = [
+    "ALL_FLAGS",
     "COLUMNS",
     "FINDINGS",
     "NONFINITE",

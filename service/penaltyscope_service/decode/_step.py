@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from penaltyscope_events import StepBlock, TermFlag, complete_flags
+from penaltyscope_events import ALL_FLAGS, StepBlock, TermFlag, complete_flags
 from penaltyscope_events import names as wire
 from penaltyscope_service.decode._attribute import (
     InvalidRecordError,
@@ -162,10 +162,10 @@ def _norms_and_flags(attributes: Attributes, terms: int) -> tuple[list[float], l
     flags = [0] * terms
     if wire.TERM_FLAGS in attributes:
         flags = integers(attributes, wire.TERM_FLAGS, terms)
-        if not all(0 <= bits < 2 * TermFlag.DISABLED for bits in flags):
-            limit = 2 * TermFlag.DISABLED - 1
+        if not all(0 <= bits <= ALL_FLAGS for bits in flags):
             raise InvalidRecordError(
-                "invalid_value", f"{wire.TERM_FLAGS} must be from 0 to {limit}, got {flags}."
+                "invalid_value",
+                f"{wire.TERM_FLAGS} must be from 0 to {int(ALL_FLAGS)}, got {flags}.",
             )
     if wire.TERM_GRADIENT_NORM in attributes:
         return numbers(attributes, wire.TERM_GRADIENT_NORM, terms), flags
