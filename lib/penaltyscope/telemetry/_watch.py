@@ -64,7 +64,7 @@ def watch(
         headers: sent with every request, over ``OTEL_EXPORTER_OTLP_HEADERS``.
         timeout_seconds: of one request, over ``OTEL_EXPORTER_OTLP_TIMEOUT``.
         exporter: an OpenTelemetry exporter that gets all records instead of our own sender.
-        interval_seconds: records are sent at least this often.
+        interval_seconds: records are collected, and sent, at least this often.
 
     Raises:
         ValueError: an argument or an environment variable cannot be understood, or two pipelines
@@ -94,7 +94,7 @@ def watch(
         where = destination(
             environment, endpoint=endpoint, headers=headers, timeout_seconds=timeout_seconds
         )
-        channel = OTLPSender(where, identity)
+        channel = OTLPSender(where, identity, interval_seconds=interval_seconds)
     recorder = Recorder(
         channel, incarnation=secrets.token_hex(8), interval_seconds=interval_seconds
     )
