@@ -5,7 +5,6 @@ A segment is frames, one after the other: 16 bytes of header and the body of a r
 steps in it, CRC-32 of the body. Reference: docs/spool.md.
 """
 
-import fcntl
 import os
 import struct
 import zlib
@@ -46,13 +45,10 @@ def segment_path(directory: Path, number: int) -> Path:
     return directory / f"{number:08}{_SUFFIX}"
 
 
-def frame(body: bytes, steps: int) -> tuple[bytes, int]:
-    """The header of a body, and the body's checksum in it."""
+def header(body: bytes, steps: int) -> tuple[bytes, int]:
+    """What comes before a body, and the body's checksum in it."""
     checksum = zlib.crc32(body)
     return _HEADER.pack(_MAGIC, len(body), steps, checksum), checksum
-
-
-HEADER_BYTES: Final = _HEADER.size
 
 
 def segments(directory: Path) -> list[Path]:
@@ -64,8 +60,8 @@ def frames(segment: Path) -> Iterator[Frame]:
     """The requests in a segment, in order, up to the first that was not written to its end."""
     with segment.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        while len(header := file.read(_HEADER.size)) == _HEADER.size:
-            magic, length, steps, checksum = _HEADER.unpack(header)
+        while len(head := file.read(_HEADER.size)) == _HEADER.size:
+            magic, length, steps, checksum = _HEADER.unpack(head)
             offset = file.tell()
             if magic != _MAGIC or offset + length > size:
                 return
@@ -74,9 +70,11 @@ def frames(segment: Path) -> Iterator[Frame]:
 
 
 def processes(spool: Path) -> list[Path]:
-    """The directories of all processes that have left something, the longest gone first."""
-    found = [(path, _age(path)) for path in spool.iterdir() if path.is_dir()]
-    return [path for path, _ in sorted(found, key=lambda pair: (pair[1], pair[0].name))]
+    """The directories of all processes that have segments, the oldest first."""
+    if not spool.is_dir():
+        return []
+    found = [(_begun(path), path) for path in spool.iterdir() if segments(path)]
+    return [path for _, path in sorted(found)]
 
 
 def lock(directory: Path) -> int | None:
@@ -87,6 +85,8 @@ def lock(directory: Path) -> int | None:
     Raises:
         OSError: the directory cannot be written.
     """
+    import fcntl  # only Unix has it
+
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,6 +108,5 @@ def remove(directory: Path) -> None:
         return
 
 
-def _age(directory: Path) -> float:
-    first = segments(directory)
-    return min((path.stat().st_mtime for path in first), default=0.0)
+def _begun(directory: Path) -> float:
+    return min((path.stat().st_mtime for path in segments(directory)), default=0.0)

@@ -1,9 +1,11 @@
-"""The command line: ``penaltyscope serve``."""
+"""The command line: ``penaltyscope serve`` and ``penaltyscope replay``."""
 
 import logging
 import sqlite3
 import sys
+import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, Never
 
 import typer
@@ -13,6 +15,8 @@ from pydantic_core import ErrorDetails
 from penaltyscope_service import server
 from penaltyscope_service.app import create_app
 from penaltyscope_service.history import HistoryError
+from penaltyscope_service.replay import Receiver, UnreachableError
+from penaltyscope_service.replay import replay as replay_spool
 from penaltyscope_service.settings import Settings, flag, variable
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -88,6 +92,53 @@ def serve(
             _fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
         url = server.address(listening)
         server.run(app, listening, on_ready=lambda: typer.echo(f"listening on {url}"))
+
+
+@cli.command()
+def replay(
+    directory: Annotated[
+        Path, typer.Argument(help="What `spool` named.", exists=True, file_okay=False)
+    ],
+    *,
+    endpoint: Annotated[str, typer.Option(help="Base URL of the receiver.")],
+    header: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, sent along; may be repeated.")
+    ] = None,
+    timeout_seconds: Annotated[float, typer.Option(help="Of one request.", min=0.001)] = 10.0,
+    give_up_seconds: Annotated[
+        float, typer.Option(help="How long to try while the receiver is away.", min=0.0)
+    ] = 60.0,
+) -> None:
+    """Sends what training processes could not: the requests that wait in their spool.
+
+    Removes what was taken. Directories of processes that are alive are left alone.
+    """
+    if not endpoint.startswith(("http://", "https://")):
+        _fail(f"--endpoint must be an http:// or https:// URL, got {endpoint!r}.")
+    receiver = Receiver(
+        url=f"{endpoint.rstrip('/')}/v1/logs",
+        headers=dict(_header(text) for text in header or []),
+        timeout_seconds=timeout_seconds,
+        give_up_seconds=give_up_seconds,
+    )
+    try:
+        outcome = replay_spool(directory, receiver, sleep=time.sleep)
+    except UnreachableError as error:
+        _fail(f"{receiver.url} does not take requests, the rest stays in {directory}: {error}")
+    except OSError as error:
+        _fail(f"cannot use {directory}: {error}")
+    typer.echo(f"{outcome.sent} steps sent")
+    if outcome.in_use:
+        typer.echo(f"{outcome.in_use} processes are alive and send their own")
+    if outcome.refused or outcome.unreadable:
+        _fail(f"{outcome.refused} steps were refused, {outcome.unreadable} could not be read")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        _fail(f"--header must be NAME=VALUE, got {text!r}.")
+    return name.strip(), value.strip()
 
 
 def _settings(flags: dict[str, Any]) -> Settings:

@@ -47,9 +47,7 @@ class Lane:
         self._deadline: float | None = None
         self._failing = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(
-            target=self._run, name=f"penaltyscope-{name}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name=f"penaltyscope-{name}", daemon=True)
         self._thread.start()
 
     @property
@@ -97,8 +95,8 @@ class Lane:
             try:
                 self._handle(item)
                 self._failing = False
-            except Exception:
-                self._failed(item)
+            except Exception as error:  # noqa: BLE001  # of whatever kind, it is logged
+                self._failed(item, error)
         try:
             self._channel.close(max((self._deadline or 0.0) - time.monotonic(), 0.0))
         except Exception:
@@ -124,13 +122,13 @@ class Lane:
         finally:
             item.done.set()
 
-    def _failed(self, item: _Batch | _Flush) -> None:
+    def _failed(self, item: _Batch | _Flush, error: Exception) -> None:
         if isinstance(item, _Batch):
             self._lost_steps += item.size
         # Once for each time that it goes wrong, not once a second while a disk is full.
         if not self._failing:
             self._failing = True
-            _logger.exception("%s failed; what it cannot take is lost", self._name)
+            _logger.error("%s failed, what it cannot take is lost", self._name, exc_info=error)
 
     def _give_up_oldest(self) -> None:
         oldest = next(item for item in self._waiting if isinstance(item, _Batch) and item.size)

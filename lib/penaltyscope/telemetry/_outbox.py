@@ -17,6 +17,10 @@ class Outbox(Protocol):
     """A bounded queue of requests. Whoever uses it holds a lock."""
 
     @property
+    def durable(self) -> bool:
+        """Whether what is appended outlives the process."""
+
+    @property
     def lost_steps(self) -> int:
         """Steps that were given up for want of room."""
 
@@ -37,6 +41,8 @@ class Outbox(Protocol):
 
 class MemoryOutbox:
     """Keeps requests in memory, up to ``max_bytes``."""
+
+    durable = False
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes

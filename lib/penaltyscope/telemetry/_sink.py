@@ -1,5 +1,6 @@
 """What can be done with the records of a watched process, and what it takes to begin."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -21,6 +22,9 @@ class Source:
     """Base URL that ``watch`` was given, for sinks without one of their own."""
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float | None = None
+    interval_seconds: float = 1.0
+    spool: str | os.PathLike[str] | None = None
+    """Directory that ``watch`` was given."""
 
 
 @runtime_checkable
