@@ -51,6 +51,13 @@ TERM_GRADIENT_NORM: Final = "penaltyscope.term.gradient_norm"
 TERM_FLAGS: Final = "penaltyscope.term.flags"
 """int[T], bits of :class:`~penaltyscope_events.flags.TermFlag`; absent when no bit is set."""
 
+TERM: Final = "penaltyscope.term"
+"""string on a metric: the term's name."""
+STAGE: Final = "penaltyscope.stage"
+"""string on a metric: ``input``, ``value`` or ``gradient``."""
+KIND: Final = "penaltyscope.kind"
+"""string on a metric: ``nan`` or ``inf``."""
+
 STATUS: Final = "penaltyscope.status"
 """string on ``run.end``: ``finished``, ``failed`` or ``interrupted``."""
 DROPPED_STEPS: Final = "penaltyscope.recorder.dropped_steps"

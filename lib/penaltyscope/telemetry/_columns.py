@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from opentelemetry.context import Context
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import SpanContext, get_current_span
 from torch import Tensor
 
 from penaltyscope.result import Layout, Statistics
@@ -26,7 +26,7 @@ def blocks(rows: Sequence[Row], incarnation: str) -> list[Steps]:
     stretches = groupby(rows, key=lambda row: (row[0], id(row[2].layout)))
     parts = [list(stretch) for _, stretch in stretches]
     return [
-        Steps(_block(part, incarnation), tuple(_trace(context) for *_, context in part))
+        Steps(_block(part, incarnation), *_traces([context for *_, context in part]))
         for part in parts
     ]
 
@@ -59,8 +59,14 @@ def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
     )
 
 
-def _trace(context: Context) -> Trace:
-    span = get_current_span(context).get_span_context()
+def _traces(contexts: Sequence[Context]) -> tuple[tuple[Trace, ...], tuple[bool, ...]]:
+    """The spans that were current, and whether each is kept."""
+    spans = [get_current_span(context).get_span_context() for context in contexts]
+    sampled = tuple(not span.is_valid or span.trace_flags.sampled for span in spans)
+    return tuple(_ids(span) for span in spans), sampled
+
+
+def _ids(span: SpanContext) -> Trace:
     if not span.is_valid:
         return None
     return span.trace_id.to_bytes(16, "big"), span.span_id.to_bytes(8, "big")

@@ -10,14 +10,14 @@ from penaltyscope.telemetry._environment import destination
 from penaltyscope.telemetry._file_name import file_stem
 from penaltyscope.telemetry._otlp import OTLPSender
 from penaltyscope.telemetry._outbox import Outbox
-from penaltyscope.telemetry._sink import Source
+from penaltyscope.telemetry._sink import Sink, Source, needed_by
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
 
 @dataclass(frozen=True, slots=True)
-class OTLP:
+class OTLP(Sink):
     """Sends every record to an OTLP/HTTP receiver, such as the service of this project."""
 
     endpoint: str | None = None
@@ -59,13 +59,14 @@ class OTLP:
 
 
 @dataclass(frozen=True, slots=True)
-class Exporter:
+class Exporter(Sink):
     """Gives every record to an exporter of OpenTelemetry's SDK."""
 
     exporter: "LogRecordExporter"
 
     def open(self, source: Source) -> Channel:
         """A channel that calls the exporter."""
-        from penaltyscope.telemetry._sdk import ExporterChannel  # needs the SDK, which is optional
+        with needed_by("Exporter", extra="sdk"):
+            from penaltyscope.telemetry._sdk import ExporterChannel
 
         return ExporterChannel(self.exporter, source.identity)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._file_name import file_stem
-from penaltyscope.telemetry._sink import Source
+from penaltyscope.telemetry._sink import Sink, Source
 from penaltyscope_events import Event, RunIdentity, event_lines, step_lines
 
 _logger = logging.getLogger("penaltyscope")
 
 
 @dataclass(frozen=True, slots=True)
-class JSONL:
+class JSONL(Sink):
     """Writes one line of JSON for every evaluation and event.
 
     Each process of the run writes files of its own, so ranks may share the directory; it is made
