@@ -5,7 +5,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from penaltyscope.telemetry._channel import Steps
+from penaltyscope.telemetry._onset import Onset
 from penaltyscope.telemetry._sink import Sink, Source
 from penaltyscope_events import FINDINGS, Event, StepBlock, names
 
@@ -43,13 +46,12 @@ class LogChannel:
         self._logger = logger
         self._level = level
         self._every_steps = every_steps
-        self._finite: dict[str, bool] = {}
+        self._onset = Onset()
 
     def send(self, steps: Sequence[Steps], events: Sequence[Event]) -> None:
         """Writes what is worth a line."""
         for part in steps:
-            for index in range(len(part.block)):
-                self._log_step(part.block, index)
+            self._log_steps(part.block)
         for event in events:
             if event.name == names.PIPELINE_EXCEPTION:
                 self._logger.error(
@@ -67,19 +69,19 @@ class LogChannel:
     def close(self, timeout_seconds: float) -> None:
         """Nothing to do: the logger is its owner's."""
 
-    def _log_step(self, block: StepBlock, index: int) -> None:
-        step = int(block.step[index])
-        finite = not block.nonfinite[index]
-        if not finite and self._finite.get(block.pipeline, True):
-            # The first only: a run that has gone NaN stays so for the rest of its days.
-            self._logger.warning(
-                "%s step %d is not finite: %s", block.pipeline, step, _findings(block, index)
-            )
-        self._finite[block.pipeline] = finite
-        if block.seq[index] % self._every_steps == 0:
-            self._logger.log(
-                self._level, "%s step %d: %s", block.pipeline, step, _numbers(block, index)
-            )
+    def _log_steps(self, block: StepBlock) -> None:
+        onset = self._onset.find(block)
+        regular = block.seq % self._every_steps == 0
+        for index in np.flatnonzero(onset | regular).tolist():
+            step = int(block.step[index])
+            if onset[index]:
+                self._logger.warning(
+                    "%s step %d is not finite: %s", block.pipeline, step, _findings(block, index)
+                )
+            if regular[index]:
+                self._logger.log(
+                    self._level, "%s step %d: %s", block.pipeline, step, _numbers(block, index)
+                )
 
 
 def _findings(block: StepBlock, index: int) -> str:

@@ -24,6 +24,8 @@ class Metrics(Sink):
     """Base URL; default: that of ``watch``, then the standard variables."""
     interval_seconds: float | None = None
     """Between two exports; default: ``OTEL_METRIC_EXPORT_INTERVAL``, or a minute."""
+    distributions: bool = True
+    """Whether there are histograms; the SDK takes each number of them one by one."""
     provider: "MeterProvider | None" = None
     """Where instruments are made. Default: the global provider, if the application has set one;
     else one of our own, which exports over OTLP/HTTP and ends with the watch."""
@@ -44,10 +46,13 @@ class Metrics(Sink):
 
         interval = export_interval_seconds(source.environment, self.interval_seconds)
         known = self.provider or metrics.get_meter_provider()
-        if self.provider is not None or isinstance(known, MeterProvider):
-            return MetricsChannel(source, known, own=False, interval_seconds=interval)
+        own = self.provider is None and not isinstance(known, MeterProvider)
         return MetricsChannel(
-            source, self._own_provider(source), own=True, interval_seconds=interval
+            source,
+            self._own_provider(source) if own else known,
+            own=own,
+            interval_seconds=interval,
+            distributions=self.distributions,
         )
 
     def _own_provider(self, source: Source) -> "MeterProvider":

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -46,7 +46,13 @@ class MetricsChannel:
     lost_steps = 0
 
     def __init__(
-        self, source: Source, provider: MeterProvider, *, own: bool, interval_seconds: float
+        self,
+        source: Source,
+        provider: MeterProvider,
+        *,
+        own: bool,
+        interval_seconds: float,
+        distributions: bool,
     ) -> None:
         """Begins with every counter at 0.
 
@@ -55,6 +61,7 @@ class MetricsChannel:
             provider: gives the meter.
             own: whether the provider is ours to read every ``interval_seconds``, and to shut down.
             interval_seconds: see ``own``.
+            distributions: whether there are histograms.
         """
         self._provider = provider
         self._own = own
@@ -75,17 +82,7 @@ class MetricsChannel:
             names.SCHEMA_VERSION,
             attributes={names.INCARNATION: source.incarnation},
         )
-        self._durations = meter.create_histogram(
-            "penaltyscope.pipeline.duration",
-            unit="s",
-            description="Of an evaluation, on the training thread.",
-            explicit_bucket_boundaries_advisory=_DURATION_BOUNDS,
-        )
-        self._norms = meter.create_histogram(
-            "penaltyscope.term.gradient_norm.distribution",
-            description="Finite norms of a term's unweighted gradient.",
-            explicit_bucket_boundaries_advisory=_NORM_BOUNDS,
-        )
+        self._distributions = _Distributions(meter, self._owner) if distributions else None
         self._create_counters(meter)
         self._create_gauges(meter)
 
@@ -97,8 +94,9 @@ class MetricsChannel:
             for event in events:
                 dropped = event.attributes.get(names.DROPPED_STEPS)
                 self._dropped = dropped if isinstance(dropped, int) else self._dropped
-        for part in steps:
-            self._record(part.block)
+        if self._distributions is not None:
+            for part in steps:
+                self._distributions.record(part.block)
         if self._own and time.monotonic() >= self._next_export:
             # The first time at once: a counter has to be seen at 0 before it rises.
             self._next_export = time.monotonic() + self._interval_seconds
@@ -122,17 +120,6 @@ class MetricsChannel:
 
     def _pipeline(self, block: StepBlock) -> PipelineAggregate:
         return self._pipelines.setdefault(block.pipeline, PipelineAggregate(block.terms))
-
-    def _record(self, block: StepBlock) -> None:
-        pipeline = self._owner | {names.PIPELINE: block.pipeline}
-        for seconds in block.duration.tolist():
-            self._durations.record(seconds, pipeline)
-        measured = (block.flags & TermFlag.NORM_NOT_MEASURED) == 0
-        seen = measured & np.isfinite(block.gradient_norm)
-        for column, term in enumerate(block.terms):
-            attributes = pipeline | {names.TERM: term}
-            for norm in block.gradient_norm[seen[:, column], column].tolist():
-                self._norms.record(norm, attributes)
 
     def _create_counters(self, meter: Meter) -> None:
         counters: tuple[tuple[str, str, Show, str], ...] = (
@@ -204,3 +191,33 @@ class MetricsChannel:
         for name, pipeline in self._pipelines.items():
             for term, number in pipeline.term_gauges[kind].items():
                 yield Observation(number, self._owner | {names.PIPELINE: name, names.TERM: term})
+
+
+class _Distributions:
+    """Histograms, which the SDK has no way to be given but number by number."""
+
+    def __init__(self, meter: Meter, owner: Mapping[str, str | int]) -> None:
+        self._owner = dict(owner)
+        self._durations = meter.create_histogram(
+            "penaltyscope.pipeline.duration",
+            unit="s",
+            description="Of an evaluation, on the training thread.",
+            explicit_bucket_boundaries_advisory=_DURATION_BOUNDS,
+        )
+        self._norms = meter.create_histogram(
+            "penaltyscope.term.gradient_norm.distribution",
+            description="Finite norms of a term's unweighted gradient.",
+            explicit_bucket_boundaries_advisory=_NORM_BOUNDS,
+        )
+
+    def record(self, block: StepBlock) -> None:
+        """Adds durations, and the norms that were measured and are finite."""
+        pipeline = self._owner | {names.PIPELINE: block.pipeline}
+        for seconds in block.duration.tolist():
+            self._durations.record(seconds, pipeline)
+        measured = (block.flags & TermFlag.NORM_NOT_MEASURED) == 0
+        seen = measured & np.isfinite(block.gradient_norm)
+        for column, term in enumerate(block.terms):
+            attributes = pipeline | {names.TERM: term}
+            for norm in block.gradient_norm[seen[:, column], column].tolist():
+                self._norms.record(norm, attributes)

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from penaltyscope.telemetry._channel import Steps, Trace
+from penaltyscope.telemetry._onset import Onset
 from penaltyscope_events import (
     AttributeValue,
     Event,
@@ -45,7 +46,7 @@ class SpansChannel:
         self._tracer = provider.get_tracer(names.SCOPE_NAME, names.SCHEMA_VERSION)
         self._sample_ratio = sample_ratio
         self._random = np.random.default_rng(seed)
-        self._was_finite: dict[str, bool] = {}
+        self._onset = Onset()
 
     def send(self, steps: Sequence[Steps], events: Sequence[Event]) -> None:  # noqa: ARG002
         """Makes the spans of one batch."""
@@ -70,10 +71,7 @@ class SpansChannel:
     def _sample(self, part: Steps) -> Iterator[int]:
         block = part.block
         drawn = self._random.random(len(block)) < self._sample_ratio
-        finite = ~block.nonfinite
-        before = np.concatenate(([self._was_finite.get(block.pipeline, True)], finite[:-1]))
-        self._was_finite[block.pipeline] = bool(finite[-1])
-        chosen = drawn | (before & ~finite)
+        chosen = drawn | self._onset.find(block)
         if part.sampled:
             # A child of a span that nobody keeps would hang in the air.
             chosen &= np.array(part.sampled)

@@ -241,3 +241,11 @@ def test_without_the_sdk_the_extra_is_named(
         monkeypatch.delitem(sys.modules, f"penaltyscope.telemetry.{module}", raising=False)
     with pytest.raises(ImportError, match=r"needs penaltyscope\[sdk\]"):
         sink.open(SOURCE)
+
+
+def test_without_distributions_there_is_no_histogram(reader: InMemoryMetricReader) -> None:
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    Metrics(provider=provider, distributions=False).open(SOURCE).send([steps(0)], [])
+    found = read(reader)
+    assert found["penaltyscope.pipeline.steps"] == {("p",): 1}
+    assert not any("distribution" in name or "duration" in name for name in found)
