@@ -202,15 +202,16 @@ class _Segments:
 
     def close(self) -> None:
         """Ends writing; leaves nothing behind if nothing waits."""
-        if self._descriptor is None or self._claim is None:
-            return
-        os.close(self._descriptor)
-        self._descriptor = None
-        if not self._written:
-            self._path.unlink(missing_ok=True)
-        if not spool.segments(self._directory):
-            spool.remove(self._directory)
-        os.close(self._claim)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            if not self._written:
+                self._path.unlink(missing_ok=True)
+        if self._claim is not None:
+            if not spool.segments(self._directory):
+                spool.remove(self._directory)
+            os.close(self._claim)
+            self._claim = None
 
     def _open(self) -> int:
         if self._claim is None:
