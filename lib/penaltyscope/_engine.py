@@ -14,7 +14,7 @@ from torch import Tensor
 
 from penaltyscope import _split, penalties
 from penaltyscope._fan import GradientTap
-from penaltyscope._fused import Call, Fuser, Fusion
+from penaltyscope._fused import Call, Fuser, Fusion, may_have_form
 from penaltyscope._scalar import Extremes, Scalar, extremes, read, read_one, row
 from penaltyscope.result import Layout
 from penaltyscope.term import Term
@@ -27,6 +27,8 @@ class Evaluation:
     layout: Layout
     row: Tensor
     """As ``layout`` describes it."""
+    alarming: bool
+    """Whether the host has seen, without waiting, that total or base loss is not finite."""
     total: Tensor
     tap: GradientTap | None
     """None when all norms are in the row, or none can come."""
@@ -119,13 +121,14 @@ class Engine:
             for part, value in zip(plan.rest.parts, numbers, strict=True):
                 values[part.term] = value
         total = _sum(totals, like=tensors[0] if tensors else base)
-        if tap is not None and total.requires_grad:
-            total.register_hook(tap.set_scale)
+        if tap is not None and total.grad_fn is not None:
+            total.grad_fn.register_prehook(tap.set_scale)
         numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion)]
-        numbers += [read_one(x.detach()) for x in (total, base) if x is not None]
+        sums = [read_one(x.detach()) for x in (total, base) if x is not None]
         return Evaluation(
             layout=plan.layout,
-            row=row(numbers, total.device),
+            row=row([*numbers, *sums], total.device),
+            alarming=any(not isinstance(x, Tensor) and not math.isfinite(x) for x in sums),
             total=total,
             tap=tap,
             gram=self._gram(fusion, taken),
@@ -158,8 +161,10 @@ class Engine:
                 for t, term in enumerate(self._terms)
                 if enabled[t]
             ]
-            # With inner products it is all or none; a term without a gradient takes no part.
-            callers = [p for p in parts if self._terms[p.term].differentiable]
+            measured = [p for p in parts if self._terms[p.term].differentiable]
+            callers = [p for p in measured if may_have_form(self._terms[p.term].penalty)]
+            if self._conflict and len(callers) < len(measured):
+                callers = []  # inner products are of all terms or of none
             frame = self._frames[key] = _Frame(
                 distinct=distinct,
                 names=names,

@@ -290,6 +290,7 @@ class Pipeline(nn.Module):
             layout=done.layout,
             weights=tuple(_read(weight) for weight in weights),
             row=done.row,
+            alarming=done.alarming,
             has_base=base is not None,
             dtype=done.total.dtype,
             tap=done.tap,

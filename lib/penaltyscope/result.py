@@ -64,6 +64,8 @@ class Statistics:
     """As they were set or scheduled; numbers are not rounded to the values' dtype."""
     row: Tensor
     """All that the forward pass knows, side by side as the layout says."""
+    alarming: bool
+    """Whether the host has seen, without waiting, that total or base loss is not finite."""
     has_base: bool
     dtype: torch.dtype
     """That of values and total; the row may be wider."""
@@ -81,7 +83,9 @@ class Statistics:
     def contributions(self) -> Tensor:
         """``[T]``; 0 for a term that is not active."""
         weights = weight_tensor(self.weights, self.values).detach()
-        active = torch.tensor(self.layout.active).to(weights.device, non_blocking=True)
+        active = torch.tensor(self.layout.active, dtype=torch.bool).to(
+            weights.device, non_blocking=True
+        )
         return torch.where(active & (weights != 0), weights * self.values, 0.0)
 
     def gradient_norms(self) -> Tensor:

@@ -8,6 +8,7 @@ length (digits of the step, a task loss, flags, a span) starts a stretch with a 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ from penaltyscope_events.block import StepBlock
 
 Trace = tuple[bytes, bytes] | None
 """Trace id (16 bytes) and span id (8 bytes) of a step, where there was a span."""
+
+SEVERITY_INFO = 9
+SEVERITY_ERROR = 17
 
 _DOUBLE_STRIDE = 11
 """Bytes of a double in an ArrayValue: values (1), length 9, double_value (4), and the double."""
@@ -55,7 +59,7 @@ def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slic
     )
     starts = np.flatnonzero((forms[1:] != forms[:-1]).any(axis=1)) + 1
     edges = [0, *starts.tolist(), len(block)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         if first < last:
             step, seq, *rest = forms[first].tolist()
             base, traced, flagged, *wide = map(bool, rest)
@@ -70,11 +74,13 @@ def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
 def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form) -> bytes:
     template = _template(block.pipeline, block.incarnation, len(block.terms), form)
     rows = _Rows(template, part.stop - part.start)
+    step = _varints(block.step[part], form.step_digits)
+    seq = _varints(block.seq[part], form.seq_digits)
     for record, time_ns in (("start", block.start_ns[part]), ("stop", block.stop_ns[part])):
         rows.write(f"{record} time", time_ns, "<i8")
         rows.write(f"{record} observed", time_ns, "<i8")
-        rows.write_bytes(f"{record} step", _varints(block.step[part], form.step_digits))
-        rows.write_bytes(f"{record} seq", _varints(block.seq[part], form.seq_digits))
+        rows.write_bytes(f"{record} step", step)
+        rows.write_bytes(f"{record} seq", seq)
         if form.traced:
             ids = b"".join(trace + span for trace, span in filter(None, traces[part]))
             both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
@@ -94,10 +100,6 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form
     if form.flagged:
         rows.write_flags(block.flags[part], np.array(form.wide_flags, bool))
     return bytes(rows.data)
-
-
-SEVERITY_INFO = 9
-SEVERITY_ERROR = 17
 
 
 def _varints(column: NDArray[np.int64], digits: int) -> NDArray[np.uint8]:
@@ -157,12 +159,10 @@ class _Field(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _template(pipeline: str, incarnation: str, terms: int, form: _Form) -> _Template:
-    common = [
-        _Field(attribute(names.PIPELINE, pipeline) + attribute(names.INCARNATION, incarnation)),
-    ]
+    common = _Field(attribute(names.PIPELINE, pipeline) + attribute(names.INCARNATION, incarnation))
     start = [
         *_head("start", form),
-        *common,
+        common,
         _Field(attribute(names.TERM_COUNT, terms)),
         _Field(message(0x62, names.PIPELINE_START.encode())),
         *_ids("start", form),
@@ -173,7 +173,7 @@ def _template(pipeline: str, incarnation: str, terms: int, form: _Form) -> _Temp
     arrays = names.TERM_WEIGHT, names.TERM_VALUE, names.TERM_CONTRIBUTION, names.TERM_GRADIENT_NORM
     stop = [
         *_head("stop", form),
-        *common,
+        common,
         _Field(message(0x62, names.PIPELINE_STOP.encode())),
         *(_Field(attribute(name, 0.0), name, 8) for name in scalars),
         *(

@@ -1,15 +1,16 @@
 """OTLP log requests in protobuf, written directly: no object per record, none per number.
 
-Reference: opentelemetry/proto/logs/v1/logs.proto; the numbers beside the tags are its field numbers.
+Reference: opentelemetry/proto/logs/v1/logs.proto; the numbers in brackets are its field numbers.
 """
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from penaltyscope_events import names
 from penaltyscope_events._protobuf import attribute, key_value, message
 from penaltyscope_events._steps import SEVERITY_ERROR, SEVERITY_INFO, Trace, encode_records
-from penaltyscope_events.block import AttributeValue, Event, RunIdentity, StepBlock
+from penaltyscope_events.block import Event, RunIdentity, StepBlock
 from penaltyscope_events.records import resource_attributes
 
 
@@ -27,7 +28,7 @@ def encode_resource(identity: RunIdentity) -> bytes:
 
 def encode_events(events: Sequence[Event]) -> bytes:
     """A ``ScopeLogs`` message with one record per event."""
-    return _scope({}) + b"".join(message(0x12, _event_record(event)) for event in events)
+    return _scope(None) + b"".join(message(0x12, _event_record(event)) for event in events)
 
 
 def encode_steps(block: StepBlock, traces: Sequence[Trace] = ()) -> bytes:
@@ -37,23 +38,24 @@ def encode_steps(block: StepBlock, traces: Sequence[Trace] = ()) -> bytes:
         block: the steps.
         traces: trace id (16 bytes) and span id (8 bytes) of each step, where there was a span.
     """
-    scope = _scope({names.TERM_NAMES: block.terms})
+    scope = _scope(block.terms)
     return scope + encode_records(block, traces or [None] * len(block))
 
 
 def _event_record(event: Event) -> bytes:
     severity = SEVERITY_ERROR if event.error else SEVERITY_INFO
     return (
-        # time_unix_nano (1), observed_time_unix_nano (11) and severity_number (2)
+        # Both times (1, 11) and the severity (2).
         struct.pack("<BQBQBB", 0x09, event.time_ns, 0x59, event.time_ns, 0x10, severity)
         + b"".join(attribute(key, value) for key, value in event.attributes.items())
         + message(0x62, event.name.encode())
     )
 
 
-def _scope(attributes: dict[str, AttributeValue]) -> bytes:
+@lru_cache(maxsize=64)
+def _scope(terms: tuple[str, ...] | None) -> bytes:
     """The ``scope`` field of a ``ScopeLogs``."""
     scope = message(0x0A, names.SCOPE_NAME.encode()) + message(0x12, names.SCHEMA_VERSION.encode())
-    return message(
-        0x0A, scope + b"".join(message(0x1A, key_value(k, v)) for k, v in attributes.items())
-    )
+    if terms is not None:
+        scope += message(0x1A, key_value(names.TERM_NAMES, terms))
+    return message(0x0A, scope)

@@ -57,6 +57,8 @@ def complete_flags(
         value: ``float[N, T]``, unweighted values.
         gradient_norm: ``float[N, T]``, unweighted gradient norms.
     """
+    if np.isfinite(value).all() and np.isfinite(gradient_norm).all():
+        return flags.astype(np.int32)
     evaluated = (flags & TermFlag.DISABLED) == 0
     measured = evaluated & ((flags & TermFlag.NORM_NOT_MEASURED) == 0)
     # Only where the number means something: a disabled term's NaN is no finding.

@@ -6,8 +6,8 @@ run on blocks of rows that fit into the cache; autograd then finds the gradient 
 total ready.
 """
 
-from penaltyscope._fused._catalogue import Call
+from penaltyscope._fused._catalogue import Call, may_have_form
 from penaltyscope._fused._fuser import Fuser, Fusion
 from penaltyscope._fused._solve import Solution
 
-__all__ = ["Call", "Fuser", "Fusion", "Solution"]
+__all__ = ["Call", "Fuser", "Fusion", "Solution", "may_have_form"]

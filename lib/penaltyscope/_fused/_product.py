@@ -3,32 +3,23 @@
 import torch
 from torch import Tensor
 
+from penaltyscope._norm import dot, precise, widest
 from penaltyscope._scalar import Scalar
 
-_LONGEST = 1 << 16
-"""A float32 inner product of more elements loses digits on the CPU."""
 
-
-def square_sum(x: Tensor, precise: bool) -> Tensor:
+def square_sum(x: Tensor, precisely: bool) -> Tensor:
     """``Σx²``, 0-d; precise where squares overflow or vanish."""
-    if not precise:
-        return x.square().sum()
-    norm: Tensor = torch.linalg.vector_norm(x, dtype=_widest(x))
-    return norm.square()
+    return precise(x).square() if precisely else x.square().sum()
 
 
-def inner(a: Tensor, b: Tensor, precise: bool) -> Tensor:
+def inner(a: Tensor, b: Tensor, precisely: bool) -> Tensor:
     """``Σab``, 0-d."""
-    if precise and a is b:
-        return square_sum(a, precise)
-    if precise:
-        a, b = a.to(_widest(a)), b.to(_widest(b))
+    if precisely and a is b:
+        return precise(a).square()
+    if precisely:
+        a, b = a.to(widest(a)), b.to(widest(b))
     flat = a.reshape(-1)
-    a, b = flat, flat if a is b else b.reshape(-1)
-    if a.numel() <= _LONGEST or a.device.type != "cpu":
-        return torch.dot(a, b)
-    parts = zip(a.split(_LONGEST), b.split(_LONGEST), strict=True)
-    return torch.stack([torch.dot(left, right) for left, right in parts]).sum()
+    return dot(flat, flat if a is b else b.reshape(-1))
 
 
 def start(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
@@ -48,7 +39,3 @@ def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
 def _product(slope: Tensor, coefficient: Tensor) -> Tensor:
     # Only the device knows whether it is 0, and then 0 * NaN must be 0.
     return torch.where(coefficient == 0, 0.0, slope * coefficient)
-
-
-def _widest(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.device.type == "mps" else torch.float64
