@@ -179,14 +179,14 @@ class _Segments:
             os.close(self._descriptor)
             self._descriptor = None
             self._number += 1
-        descriptor = self._open() if self._descriptor is None else self._descriptor
+        descriptor = self._descriptor if self._descriptor is not None else self._open()
         header, checksum = spool.header(request.body, request.steps)
         rest = memoryview(header + request.body)
         try:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
         except OSError:
-            os.ftruncate(descriptor, self._written)
+            self._cut(descriptor)
             raise
         offset = self._written + len(header)
         self._written = offset + len(request.body)
@@ -212,6 +212,15 @@ class _Segments:
                 spool.remove(self._directory)
             os.close(self._claim)
             self._claim = None
+
+    def _cut(self, descriptor: int) -> None:
+        """Ends the file behind its last whole request, or leaves it if not even that can be."""
+        try:
+            os.ftruncate(descriptor, self._written)
+        except OSError:
+            os.close(descriptor)
+            self._descriptor = None
+            self._number += 1
 
     def _open(self) -> int:
         if self._claim is None:
