@@ -67,6 +67,13 @@ ATTRIBUTION_DIRECTION_NORM: Final = "penaltyscope.attribution.direction_norm"
 ATTRIBUTION_GRADIENT_NORM: Final = "penaltyscope.attribution.gradient_norm"
 """double[T]: unweighted, by those parameters; absent when the method measures none."""
 
+TERM: Final = "penaltyscope.term"
+"""string on a metric: the term's name."""
+STAGE: Final = "penaltyscope.stage"
+"""string on a metric: ``input``, ``value`` or ``gradient``."""
+KIND: Final = "penaltyscope.kind"
+"""string on a metric: ``nan`` or ``inf``."""
+
 STATUS: Final = "penaltyscope.status"
 """string on ``run.end``: ``finished``, ``failed`` or ``interrupted``."""
 DROPPED_STEPS: Final = "penaltyscope.recorder.dropped_steps"

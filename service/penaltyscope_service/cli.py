@@ -3,8 +3,10 @@
 import logging
 import sqlite3
 import sys
+import time
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Never
 
 import typer
@@ -18,6 +20,8 @@ from penaltyscope_service.commands import back_up_history, export_run, import_fi
 from penaltyscope_service.connection import ConnectionLimits, ConnectionMetrics
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.ingest import overloaded
+from penaltyscope_service.replay import Receiver, UnreachableError
+from penaltyscope_service.replay import replay as replay_spool
 from penaltyscope_service.settings import Settings, flag, variable
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -142,6 +146,53 @@ def _limits(settings: Settings, registry: CollectorRegistry) -> ConnectionLimits
 def _announce(urls: list[str]) -> None:
     for url in urls:
         typer.echo(f"listening on {url}")
+
+
+@cli.command()
+def replay(
+    directory: Annotated[
+        Path, typer.Argument(help="What `spool` named.", exists=True, file_okay=False)
+    ],
+    *,
+    endpoint: Annotated[str, typer.Option(help="Base URL of the receiver.")],
+    header: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, sent along; may be repeated.")
+    ] = None,
+    timeout_seconds: Annotated[float, typer.Option(help="Of one request.", min=0.001)] = 10.0,
+    give_up_seconds: Annotated[
+        float, typer.Option(help="How long to try while the receiver is away.", min=0.0)
+    ] = 60.0,
+) -> None:
+    """Sends what training processes could not: the requests that wait in their spool.
+
+    Removes what was taken. Directories of processes that are alive are left alone.
+    """
+    if not endpoint.startswith(("http://", "https://")):
+        _fail(f"--endpoint must be an http:// or https:// URL, got {endpoint!r}.")
+    receiver = Receiver(
+        url=f"{endpoint.rstrip('/')}/v1/logs",
+        headers=dict(_header(text) for text in header or []),
+        timeout_seconds=timeout_seconds,
+        give_up_seconds=give_up_seconds,
+    )
+    try:
+        outcome = replay_spool(directory, receiver, sleep=time.sleep)
+    except UnreachableError as error:
+        _fail(f"{receiver.url} does not take requests, the rest stays in {directory}: {error}")
+    except OSError as error:
+        _fail(f"cannot use {directory}: {error}")
+    typer.echo(f"{outcome.sent} steps sent")
+    if outcome.in_use:
+        typer.echo(f"{outcome.in_use} processes are alive and send their own")
+    if outcome.refused or outcome.unreadable:
+        _fail(f"{outcome.refused} steps were refused, {outcome.unreadable} could not be read")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        _fail(f"--header must be NAME=VALUE, got {text!r}.")
+    return name.strip(), value.strip()
 
 
 def _settings(flags: dict[str, Any]) -> Settings:

@@ -126,7 +126,7 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
             gradient_norm=norm,
             flags=complete_flags(flags, value, norm),
         ),
-        _traces(rows),
+        *_traces(rows),
     )
 
 
@@ -256,15 +256,18 @@ def _rounded(numbers: Numbers, bits: int) -> Numbers:
     return rounded if finite.all() else np.where(finite & np.isfinite(numbers), rounded, numbers)
 
 
-def _traces(rows: Sequence[Row]) -> tuple[Trace, ...]:
+def _traces(rows: Sequence[Row]) -> tuple[tuple[Trace, ...], tuple[bool, ...]]:
+    """The span of each step, and whether it is kept."""
     # Steps of one span share OpenTelemetry's context, and most often nobody traces at all.
     contexts = [row[3].run(get_current) for row in rows]
     traces = {id(context): _trace(context) for context in {id(c): c for c in contexts}.values()}
-    return tuple(traces[id(context)] for context in contexts)
+    each = [traces[id(context)] for context in contexts]
+    return tuple(trace for trace, _ in each), tuple(sampled for _, sampled in each)
 
 
-def _trace(context: TelemetryContext) -> Trace:
+def _trace(context: TelemetryContext) -> tuple[Trace, bool]:
     span = get_current_span(context).get_span_context()
     if not span.is_valid:
-        return None
-    return span.trace_id.to_bytes(16, "big"), span.span_id.to_bytes(8, "big")
+        return None, True
+    ids = span.trace_id.to_bytes(16, "big"), span.span_id.to_bytes(8, "big")
+    return ids, span.trace_flags.sampled

@@ -4,7 +4,6 @@ Reference: OpenTelemetry protocol specification, "OTLP/HTTP" (retryable response
 partial success).
 """
 
-import gzip
 import logging
 import random
 import threading
@@ -17,21 +16,27 @@ from importlib.metadata import version
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._environment import Destination
 from penaltyscope.telemetry._http import Connection
+from penaltyscope.telemetry._outbox import MemoryOutbox, Outbox, Request
 from penaltyscope_events import Event, RunIdentity, encode_events, encode_request, encode_steps
+from penaltyscope_events.delivery import (
+    LONGEST_WAIT_SECONDS,
+    RETRYABLE,
+    compressed,
+    plain,
+    retry_after_seconds,
+)
 
 _logger = logging.getLogger("penaltyscope")
 
-_RETRYABLE = frozenset({429, 502, 503, 504})
 _FIRST_WAIT_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 15.0
-_GZIP_LEVEL = 1  # within 5% of the default's size at a third of its time
+_QUEUE_BYTES = 64 * 1024 * 1024
 _REQUEST_BYTES = 1 << 20
 """A request is closed at the latest when it holds so many bytes, before compression."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Some ``ScopeLogs``, or a whole request, and the number of steps in it."""
+    """Some ``ScopeLogs``, and the number of steps in them."""
 
     data: bytes
     steps: int
@@ -42,8 +47,7 @@ class OTLPSender:
 
     What is taken within an interval travels in one request, since a request costs more than its
     steps; what somebody waits for (an event, a step that is not finite) goes at once. Requests keep
-    their order. While the receiver is away they queue, up to ``max_queue_bytes``; past that the
-    oldest are given up and counted.
+    their order. While the receiver is away they wait in the outbox, which is bounded.
     """
 
     def __init__(
@@ -52,19 +56,16 @@ class OTLPSender:
         identity: RunIdentity,
         *,
         interval_seconds: float = 1.0,
-        max_queue_bytes: int = 64 * 1024 * 1024,
+        outbox: Outbox | None = None,
     ) -> None:
         self._destination = destination
         self._identity = identity
         self._interval_seconds = interval_seconds
-        self._max_queue_bytes = max_queue_bytes
+        self._outbox = MemoryOutbox(_QUEUE_BYTES) if outbox is None else outbox
         self._connection = Connection(destination, _headers(destination))
         self._open: deque[_Part] = deque()
         """Scopes of the next request."""
         self._open_bytes = 0
-        self._queue: deque[_Part] = deque()
-        """Whole requests; the first is being sent."""
-        self._queued_bytes = 0
         self._lost_steps = 0
         self._reachable = True
         self._hurry = False
@@ -76,7 +77,7 @@ class OTLPSender:
     @property
     def lost_steps(self) -> int:
         """Steps that were refused by the receiver or given up for want of room or time."""
-        return self._lost_steps
+        return self._lost_steps + self._outbox.lost_steps
 
     def send(self, steps: Sequence[Steps], events: Sequence[Event]) -> None:
         """Encodes the steps and events, and puts them into the next request."""
@@ -87,8 +88,10 @@ class OTLPSender:
         with self._changed:
             self._open.extend(parts)
             self._open_bytes += sum(len(part.data) for part in parts)
-            self._make_room()
-            if urgent or self._open_bytes >= _REQUEST_BYTES:
+            full = self._open_bytes >= _REQUEST_BYTES
+            if full or self._outbox.durable:
+                self._close_requests()
+            if urgent or full:
                 self._hurry = True
                 self._changed.notify_all()
 
@@ -97,7 +100,7 @@ class OTLPSender:
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: not (self._queue or self._open), timeout_seconds)
+            return self._changed.wait_for(lambda: not (self._outbox or self._open), timeout_seconds)
 
     def close(self, timeout_seconds: float) -> None:
         """Sends what is queued, within the time, and ends."""
@@ -106,7 +109,7 @@ class OTLPSender:
             self._changed.notify_all()
         self._thread.join(timeout_seconds)
         with self._changed:
-            if left := sum(part.steps for part in (*self._queue, *self._open)):
+            if left := self._outbox.close() + sum(part.steps for part in self._open):
                 self._lost_steps += left
                 _logger.warning("%d steps were not delivered to %s", left, self._destination.url)
 
@@ -114,42 +117,44 @@ class OTLPSender:
         wait = _FIRST_WAIT_SECONDS
         while True:
             with self._changed:
-                if not self._queue:
+                if not self._outbox:
                     self._changed.wait_for(self._due, self._interval_seconds)
                 self._hurry = False
                 self._close_requests()
-                if self._expired() or (self._deadline is not None and not self._queue):
+                if self._expired() or (self._deadline is not None and not self._outbox):
                     self._connection.close()
                     return
-                if not self._queue:
-                    continue
-                batch = self._queue[0]
+                batch = self._outbox.first()
+            if batch is None:
+                continue
             retry_after = self._post(batch)
             if retry_after is None:
                 wait = _FIRST_WAIT_SECONDS
                 with self._changed:
-                    self._queued_bytes -= len(self._queue.popleft().data)
+                    self._outbox.drop_first()
                     self._changed.notify_all()
                 continue
             # Jitter, so that a thousand ranks do not come back in the same instant.
             pause = max(retry_after, wait * random.uniform(0.5, 1.0))
-            wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+            wait = min(wait * 2, LONGEST_WAIT_SECONDS)
             with self._changed:
                 self._changed.wait_for(lambda: self._deadline is not None, pause)
                 if self._deadline is not None:
                     # Closing: try again at once, but not in a tight loop.
                     self._changed.wait(0.1)
 
-    def _post(self, batch: _Part) -> float | None:
+    def _post(self, batch: Request) -> float | None:
         """None when done with the batch, delivered or refused; else seconds to wait at least."""
+        # What an earlier process left may have been written under another setting.
+        body = compressed(batch.body) if self._destination.gzip else plain(batch.body)
         try:
-            response = self._connection.post(batch.data, self._timeout())
+            response = self._connection.post(body, self._timeout())
         except (OSError, UnicodeError) as error:  # the latter by a host name that cannot be one
             self._unreachable(f"{type(error).__name__}: {error}")
             return 0.0
-        if response.status in _RETRYABLE:
+        if response.status in RETRYABLE:
             self._unreachable(f"HTTP {response.status}")
-            return _retry_after(response.headers.get("retry-after"))
+            return retry_after_seconds(response.headers.get("retry-after"))
         if not self._reachable:
             self._reachable = True
             _logger.warning("%s is reachable again", self._destination.url)
@@ -196,24 +201,9 @@ class OTLPSender:
                 size += len(parts[-1].data)
             data = encode_request(self._identity, [part.data for part in parts])
             if self._destination.gzip:
-                data = gzip.compress(data, _GZIP_LEVEL, mtime=0)
-            self._queue.append(_Part(data, sum(part.steps for part in parts)))
-            self._queued_bytes += len(data)
+                data = compressed(data)
+            self._outbox.append(Request(data, sum(part.steps for part in parts)))
         self._open_bytes = 0
-
-    def _make_room(self) -> None:
-        while self._queued_bytes + self._open_bytes > self._max_queue_bytes:
-            if len(self._queue) > 1:
-                # The first is being sent; the one behind it is the oldest that can be given up.
-                part = self._queue[1]
-                del self._queue[1]
-                self._queued_bytes -= len(part.data)
-            elif len(self._open) > 1:
-                part = self._open.popleft()
-                self._open_bytes -= len(part.data)
-            else:
-                return
-            self._lost_steps += part.steps
 
 
 def _headers(destination: Destination) -> dict[str, str]:
@@ -223,11 +213,6 @@ def _headers(destination: Destination) -> dict[str, str]:
         **destination.headers,
     }
     return headers | {"content-encoding": "gzip"} if destination.gzip else headers
-
-
-def _retry_after(text: str | None) -> float:
-    # A date is allowed too, but no receiver of OTLP sends one; the backoff serves for it.
-    return min(float(text), _LONGEST_WAIT_SECONDS) if text and text.isdigit() else 0.0
 
 
 def _text(data: bytes) -> str:

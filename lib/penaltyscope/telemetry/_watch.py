@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,15 +16,16 @@ import torch
 
 from penaltyscope.attribution import Probe
 from penaltyscope.pipeline import Pipeline
-from penaltyscope.telemetry._environment import destination, disabled, resource_attributes
-from penaltyscope.telemetry._otlp import OTLPSender
+from penaltyscope.telemetry._channel import Channel
+from penaltyscope.telemetry._environment import disabled, resource_attributes
+from penaltyscope.telemetry._events import OTLP, Exporter
+from penaltyscope.telemetry._fanout import FanOut
 from penaltyscope.telemetry._recorder import Recorder, describe
+from penaltyscope.telemetry._sink import Sink, Source
 from penaltyscope_events import AttributeValue, RunIdentity, names
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
-
-    from penaltyscope.telemetry._channel import Channel
 
 _logger = logging.getLogger("penaltyscope")
 
@@ -44,6 +45,8 @@ def watch(
     headers: Mapping[str, str] | None = None,
     timeout_seconds: float | None = None,
     exporter: "LogRecordExporter | None" = None,
+    sinks: Sequence[Sink] | None = None,
+    spool: str | os.PathLike[str] | None = None,
     interval_seconds: float = 1.0,
 ) -> "Watch":
     """Sends every evaluation of the pipelines to an OTLP receiver, until closed.
@@ -67,15 +70,22 @@ def watch(
             ``http://localhost:4318``.
         headers: sent with every request, over ``OTEL_EXPORTER_OTLP_HEADERS``.
         timeout_seconds: of one request, over ``OTEL_EXPORTER_OTLP_TIMEOUT``.
-        exporter: an OpenTelemetry exporter that gets all records instead of our own sender.
+        exporter: an OpenTelemetry exporter that gets all records; short for
+            ``sinks=[telemetry.Exporter(exporter)]``.
+        sinks: where records go, each at its own pace; default ``[telemetry.OTLP()]``.
+        spool: a directory in which requests wait on disk until the receiver has taken them, over
+            ``PENALTYSCOPE_SPOOL``; default: they wait in memory. A later watch with the same
+            directory, or ``penaltyscope replay``, sends what a process left there.
         interval_seconds: records are collected, and sent, at least this often.
 
     Raises:
         ValueError: an argument or an environment variable cannot be understood, or two pipelines
             share a name.
+        ImportError: a package that a sink needs is not installed.
     """
     probes = tuple(probes)
     _check(pipelines, probes, interval_seconds)
+    chosen = _chosen(sinks, exporter)
     environment = os.environ
     if disabled(environment):
         return Watch(run=run or "disabled", recorder=None, releases=[])
@@ -90,19 +100,19 @@ def watch(
         host_name=attributes.get(names.HOST_NAME, socket.gethostname()),
         tags={str(key): str(value) for key, value in (tags or {}).items()},
     )
-    channel: Channel
-    if exporter is not None:
-        from penaltyscope.telemetry._sdk import ExporterChannel  # needs the SDK, which is optional
-
-        channel = ExporterChannel(exporter, identity)
-    else:
-        where = destination(
-            environment, endpoint=endpoint, headers=headers, timeout_seconds=timeout_seconds
-        )
-        channel = OTLPSender(where, identity, interval_seconds=interval_seconds)
-    recorder = Recorder(
-        channel, incarnation=secrets.token_hex(8), interval_seconds=interval_seconds
+    source = Source(
+        identity=identity,
+        incarnation=secrets.token_hex(8),
+        pipelines={p.name: tuple(term.name for term in p.terms) for p in pipelines},
+        environment=environment,
+        endpoint=endpoint,
+        headers=headers or {},
+        timeout_seconds=timeout_seconds,
+        interval_seconds=interval_seconds,
+        spool=spool or environment.get("PENALTYSCOPE_SPOOL"),
     )
+    channel = _open(chosen, source)
+    recorder = Recorder(channel, incarnation=source.incarnation, interval_seconds=interval_seconds)
     releases = [p.register_observer(recorder.feed()) for p in pipelines]
     releases += [
         p.register_listener(partial(recorder.attribution, p.pipeline.name)) for p in probes
@@ -111,6 +121,23 @@ def watch(
         releases.append(_count_steps(pipelines, optimizer))
     recorder.start({})
     return Watch(run=identity.run_id, recorder=recorder, releases=releases)
+
+
+def _chosen(sinks: Sequence[Sink] | None, exporter: "LogRecordExporter | None") -> Sequence[Sink]:
+    if sinks is None:
+        return [OTLP()] if exporter is None else [Exporter(exporter)]
+    if exporter is not None:
+        raise ValueError("exporter and sinks must not both be given: put Exporter among the sinks.")
+    if not sinks or not all(isinstance(sink, Sink) for sink in sinks):
+        raise ValueError(f"sinks must be a sequence of at least one sink, got {sinks!r}.")
+    return sinks
+
+
+def _open(sinks: Sequence[Sink], source: Source) -> Channel:
+    # Our own sender never makes its caller wait, so alone it needs no thread between.
+    if len(sinks) == 1 and isinstance(sinks[0], OTLP):
+        return sinks[0].open(source)
+    return FanOut([(type(sink).__name__, sink.open(source)) for sink in sinks])
 
 
 class Watch:

@@ -5,6 +5,7 @@ import numpy as np
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._environment import Destination
 from penaltyscope.telemetry._otlp import OTLPSender
+from penaltyscope.telemetry._outbox import MemoryOutbox, Outbox
 from penaltyscope_events import Event, RunIdentity, StepBlock, TermFlag, names
 from tests.lib.telemetry.receiver import receiver
 
@@ -34,9 +35,10 @@ def steps(first: int, count: int, *, flag: int = 0) -> Steps:
     return Steps(block, (None,) * count)
 
 
-def sender(url: str, **arguments: int) -> OTLPSender:
+def sender(url: str, outbox: Outbox | None = None) -> OTLPSender:
     destination = Destination(url=url + "/v1/logs")
-    return OTLPSender(destination, RunIdentity(run_id="r"), interval_seconds=HOUR, **arguments)
+    identity = RunIdentity(run_id="r")
+    return OTLPSender(destination, identity, interval_seconds=HOUR, outbox=outbox)
 
 
 def test_what_comes_within_an_interval_travels_in_one_request() -> None:
@@ -82,10 +84,10 @@ def test_a_long_backlog_is_cut_into_requests_that_a_receiver_takes() -> None:
 
 
 def test_without_room_the_oldest_are_given_up_and_counted() -> None:
-    channel = sender("http://127.0.0.1:9", max_queue_bytes=100_000)
-    for first in range(0, 64 * 20, 64):
+    channel = sender("http://127.0.0.1:9", MemoryOutbox(1000))
+    for first in range(0, 64 * 80, 64):
         channel.send([steps(first, 64)], [])
-    assert 0 < channel.lost_steps < 64 * 20
+    assert 0 < channel.lost_steps < 64 * 80
     assert channel.lost_steps % 64 == 0
     channel.close(0)
-    assert channel.lost_steps == 64 * 20
+    assert channel.lost_steps == 64 * 80
