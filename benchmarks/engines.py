@@ -16,16 +16,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import penaltyscope as ps
-from penaltyscope._fan import GradientTap, fan
-from penaltyscope._fused import Call, Fuser
-from penaltyscope._split import _extremes
+from penaltyscope.result import Statistics
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -34,7 +33,6 @@ ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(1 << 28),
 }
 SMALL, LARGE = (32, 1024), (8, 512, 1024)
-POSITIONS = {"student": 0, "teacher": 1}
 
 SHARED = [
     ps.Term("l1", ps.l1, weight=1e-3, inputs=("student",)),
@@ -77,62 +75,59 @@ class Row:
 Step = Callable[[], object]
 
 
+def opaque(term: ps.Term) -> ps.Term:
+    """The same term, but nobody can know that it has a closed form."""
+    return replace(term, penalty=partial(term.penalty))
+
+
 class Engines:
     """One training step's worth of penalties, by each engine."""
 
     def __init__(self, terms: Sequence[ps.Term], shape: tuple[int, ...]) -> None:
         torch.manual_seed(0)
         self.student = torch.randn(shape).log_softmax(-1).requires_grad_()
-        self.tensors = [self.student, torch.randn(shape).log_softmax(-1)]
-        self.calls = [
-            Call(term.penalty, tuple(POSITIONS[name] for name in term.inputs), term.options)
-            for term in terms
-        ]
-        self.weights = [float(term.weight) for term in terms]  # type: ignore[arg-type]
-        self.fuser = Fuser()
+        self.tensors = {"student": self.student, "teacher": torch.randn(shape).log_softmax(-1)}
+        self._terms = terms
+        self._fused = ps.Pipeline(terms)
+        self._split = ps.Pipeline([opaque(term) for term in terms])
 
     def plain(self) -> None:
         """The weighted sum and its gradient; no norms."""
         self.student.grad = None
         self._total(self.tensors).backward()
 
-    def split(self) -> Tensor | None:
+    def split(self) -> Statistics:
         """With norms out of the backward pass, and the range of every input."""
-        for x in self.tensors:
-            _extremes(x)
-        self.student.grad = None
-        tap, count = GradientTap(), len(self.calls)
-        aliases = fan(tap, [self.student], [range(count)], [None] * count)
-        given = [[alias, self.tensors[1]] for alias in aliases]
-        self._sum([call(own) for call, own in zip(self.calls, given, strict=True)]).backward()
-        return tap.norms
+        return self._step(self._split)
 
-    def fused(self) -> Mapping[int, Tensor]:
+    def fused(self) -> Statistics:
         """With the same norms, and that of the total, in closed form."""
+        return self._step(self._fused)
+
+    def _step(self, pipeline: ps.Pipeline) -> Statistics:
         self.student.grad = None
-        extremes = [_extremes(x) for x in self.tensors]
-        fusion = self.fuser(self.calls, self.tensors, self.weights, extremes=extremes)
-        assert fusion is not None
-        fusion.total(self.tensors).backward()
-        return fusion.solution.norms
+        result: ps.PipelineResult = pipeline(**self.tensors)
+        result.total.backward()
+        return result.statistics
 
     def reference(self) -> list[float]:
         """Each term and their total evaluated once more, and every number read."""
         self.plain()
         numbers: list[float] = []
-        functions: list[Callable[[Sequence[Tensor]], Tensor]] = [*self.calls, self._total]
+        functions: list[Callable[[Mapping[str, Tensor]], Tensor]]
+        functions = [*(partial(self._value, term) for term in self._terms), self._total]
         for function in functions:
             leaf = self.student.detach().requires_grad_()
-            value = function([leaf, self.tensors[1]])
+            value = function({**self.tensors, "student": leaf})
             (gradient,) = torch.autograd.grad(value, leaf)
             numbers += [value.item(), gradient.norm().item()]
         return numbers
 
-    def _total(self, tensors: Sequence[Tensor]) -> Tensor:
-        return self._sum([call(tensors) for call in self.calls])
+    def _value(self, term: ps.Term, tensors: Mapping[str, Tensor]) -> Tensor:
+        return term.penalty(*(tensors[name] for name in term.inputs), **term.options)
 
-    def _sum(self, values: Sequence[Tensor]) -> Tensor:
-        return torch.stack([w * v for w, v in zip(self.weights, values, strict=True)]).sum()
+    def _total(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([t.weight * self._value(t, tensors) for t in self._terms]).sum()  # type: ignore[operator]
 
 
 def interleaved(steps: Mapping[str, Step], rounds: int) -> dict[str, list[float]]:

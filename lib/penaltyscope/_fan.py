@@ -19,19 +19,23 @@ _LONG = 1 << 16
 _ROW = 1 << 12
 """... so it is made of sums of this many."""
 
+TOGETHER = -1
+"""The user of a tensor that stands for all terms whose norms are known without this pass."""
+
 
 class GradientTap:
     """What one backward pass told: norms of the gradients, and the scale it came with."""
 
-    __slots__ = ("gram", "norms", "scale", "settled_ns", "terms")
+    __slots__ = ("gram", "row", "scale", "settled_ns", "terms")
 
     def __init__(self, *, terms: int = 0) -> None:
         self.terms = terms
         """How many terms' inner products are wanted; 0 when none are."""
         self.gram: Tensor | None = None
         """``[T, T]``, inner products of the terms' weighted gradients, if they are wanted."""
-        self.norms: Tensor | None = None
-        """``[A + S]``: of each alias, then of each tensor's sum; scaled by weight and ``scale``."""
+        self.row: Tensor | None = None
+        """``[A + S + 1]``: norm of each alias, then of each tensor's sum, all of them scaled by
+        weight and ``scale``, which is last."""
         self.scale: Tensor | None = None
         """0-d, d(what was differentiated)/d(total): a loss scale, or 1 / accumulation steps."""
         self.settled_ns = 0
@@ -72,7 +76,9 @@ class _Fan(torch.autograd.Function):
             groups.append({term: g for term, g in own if g is not None})
         sums = [_sum([*group.values()]) for group in groups]
         with torch.no_grad():
-            ctx.tap.norms = _norms([*passed, *sums])
+            users = [user for own in ctx.users for user in own]
+            measured = [g for g, user in zip(passed, users, strict=True) if user != TOGETHER]
+            ctx.tap.row = _row([*measured, *sums], ctx.tap.scale)
             if ctx.tap.terms:
                 ctx.tap.gram = _gram(groups, ctx.tap.terms)
         ctx.tap.settled_ns = time.time_ns()
@@ -86,6 +92,8 @@ def fan(
     gates: Sequence[Tensor | None],
 ) -> tuple[Tensor, ...]:
     """Aliases of the tensors, one for each of a tensor's users; norms go to ``tap``.
+
+    A user is a term by its number, or ``TOGETHER``, whose norm is not taken.
 
     The gradient of an alias passes only where its gate, 0-d and boolean, is None or true.
     """
@@ -105,12 +113,13 @@ def _sum(gradients: list[Tensor]) -> Tensor | None:
     return total
 
 
-def _norms(gradients: list[Tensor | None]) -> Tensor | None:
+def _row(gradients: list[Tensor | None], scale: Tensor | None) -> Tensor | None:
     present = [g for g in gradients if g is not None]
-    if not present:
+    if not present or scale is None:
         return None
     zero = torch.zeros((), dtype=torch.float32, device=present[0].device)
-    return torch.stack([zero if g is None else norm(g).to(zero.device) for g in gradients])
+    norms = [zero if g is None else norm(g).to(zero.device) for g in gradients]
+    return torch.stack([*norms, scale.to(zero.device)])
 
 
 def _gram(groups: Sequence[Mapping[int, Tensor]], terms: int) -> Tensor | None:

@@ -12,199 +12,141 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from penaltyscope import penalties
-from penaltyscope._fan import GradientTap, fan
+from penaltyscope._fan import TOGETHER, GradientTap, fan
 from penaltyscope._weights import weight_tensor
-from penaltyscope.result import Layout
 from penaltyscope.term import Term
 
-_NAN = float("nan")
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a term needs to know, apart from its penalty."""
+
+    term: int
+    """Its number in the pipeline."""
+    tensors: tuple[int, ...]
+    """Its arguments, by number among the distinct tensors of the evaluation."""
+    active: bool
+    """Whether it counts in the total."""
+    in_graph: bool
+    tapped: bool
+    """Whether its gradient is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What does not change from step to step: which term takes which alias of which tensor."""
 
-    layout: Layout
-    distinct: tuple[int, ...]
-    """Positions of the inputs that are not the same tensor as an earlier one."""
+    parts: tuple[Part, ...]
     fanned: tuple[int, ...]
-    """Positions of the distinct inputs that require grad and that a measured term uses."""
+    """The tensors that require grad and that a measured term uses."""
     users: tuple[tuple[int, ...], ...]
-    """The terms that use each of the fanned inputs."""
-    in_graph: tuple[bool, ...]
+    """The terms that use each of them, and ``TOGETHER`` where others do too."""
     arguments: tuple[tuple[tuple[bool, int], ...], ...]
-    """For each term its arguments: (True, alias) or (False, input)."""
+    """For each part its arguments: (True, alias) or (False, tensor)."""
+    together: tuple[tuple[bool, int], ...]
+    """For every tensor what the others are to take for it."""
 
     @property
-    def masked(self) -> bool:
-        """Whether some term's contribution is 0 whatever its value."""
-        return not all(self.layout.active)
+    def aliases(self) -> tuple[tuple[int, int], ...]:
+        """(term, tensor) of each norm that the tap takes of an alias, in its order."""
+        pairs = zip(self.fanned, self.users, strict=True)
+        return tuple((term, x) for x, users in pairs for term in users if term != TOGETHER)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The outcome; ``total`` and what it is made of are differentiable."""
+    """The outcome."""
 
     values: Tensor
-    contributions: Tensor
+    """``[P]`` by part, unweighted, without a graph."""
     total: Tensor
-    extremes: tuple[tuple[Tensor, Tensor] | None, ...]
-    tap: GradientTap | None
+    """0-d, differentiable: the sum of contributions."""
 
 
-def signature(tensors: Sequence[Tensor]) -> tuple[tuple[int, bool], ...]:
-    """What a plan depends on: which inputs are the same tensor, and which require grad."""
-    ids = [id(x) for x in tensors]
-    return tuple((ids.index(i), x.requires_grad) for i, x in zip(ids, tensors, strict=True))
-
-
-def make_plan(
-    terms: Sequence[Term],
-    names: Sequence[str],
-    same: Sequence[tuple[int, bool]],
-    *,
-    enabled: Sequence[bool],
-    zero: Sequence[bool],
-    with_grad: bool,
-) -> Plan:
+def make_plan(parts: Sequence[Part], requires_grad: Sequence[bool], others: frozenset[int]) -> Plan:
     """Lays out one evaluation.
 
     Args:
-        terms: the pipeline's terms.
-        names: the names of its inputs, in the order of their tensors.
-        same: the ``signature`` of those tensors.
-        enabled: for each term whether it is evaluated.
-        zero: for each term whether its weight is exactly 0.
-        with_grad: whether autograd records.
+        parts: the terms that are evaluated.
+        requires_grad: for each tensor.
+        others: the tensors of which something else is a function too, with a gradient.
     """
-    active = [e and not z for e, z in zip(enabled, zero, strict=True)]
-    in_graph = [a and with_grad for a in active]
-    tapped = [g and term.differentiable for g, term in zip(in_graph, terms, strict=True)]
-    position = {name: same[i][0] for i, name in enumerate(names)}
-    distinct = sorted({first for first, _ in same})
-    users = {
-        i: [t for t, term in enumerate(terms) if tapped[t] and i in map(position.get, term.inputs)]
-        for i in distinct
-        if same[i][1]
-    }
-    users = {i: ts for i, ts in users.items() if ts}
-    aliases = [(t, s) for s, ts in enumerate(users.values()) for t in ts]
-    fanned = list(users)
+    users: dict[int, tuple[int, ...]] = {}
+    for x, wanted in enumerate(requires_grad):
+        own = tuple(part.term for part in parts if part.tapped and x in part.tensors)
+        if wanted and own:
+            users[x] = (*own, TOGETHER) if x in others else own
+    alias = {key: i for i, key in enumerate((x, user) for x, own in users.items() for user in own)}
 
-    def argument(t: int, name: str) -> tuple[bool, int]:
-        i = position[name]
-        if tapped[t] and i in users:
-            return True, aliases.index((t, fanned.index(i)))
-        return False, i
+    def given(x: int, user: int) -> tuple[bool, int]:
+        return (True, alias[x, user]) if (x, user) in alias else (False, x)
 
     return Plan(
-        layout=Layout(
-            terms=tuple(term.name for term in terms),
-            enabled=tuple(enabled),
-            active=tuple(active),
-            measured=tuple(any(t == a for a, _ in aliases) for t in range(len(terms))),
-            inputs=tuple(
-                tuple(sorted({distinct.index(position[n]) for n in term.inputs})) for term in terms
-            ),
-            allows_negative_infinity=tuple(
-                penalties.accepts_negative_infinity(term.penalty, term.options) for term in terms
-            ),
-            aliases=tuple(aliases),
-            tensors={n: fanned.index(i) for n, i in position.items() if i in users},
-        ),
-        distinct=tuple(distinct),
-        fanned=tuple(fanned),
-        users=tuple(map(tuple, users.values())),
-        in_graph=tuple(in_graph),
+        parts=tuple(parts),
+        fanned=tuple(users),
+        users=tuple(users.values()),
         arguments=tuple(
-            tuple(argument(t, name) for name in term.inputs) for t, term in enumerate(terms)
+            tuple(given(x, part.term) if part.tapped else (False, x) for x in part.tensors)
+            for part in parts
         ),
+        together=tuple(given(x, TOGETHER) for x in range(len(requires_grad))),
     )
+
+
+def fan_out(
+    plan: Plan, tap: GradientTap, tensors: Sequence[Tensor], weights: Sequence[float | Tensor]
+) -> tuple[Tensor, ...]:
+    """The aliases that the plan's arguments name; weights are by term."""
+    if not plan.fanned:
+        return ()
+    gates = [
+        None if user == TOGETHER else _gate(weights[user]) for own in plan.users for user in own
+    ]
+    return fan(tap, [tensors[x] for x in plan.fanned], plan.users, gates)
 
 
 def evaluate(
     plan: Plan,
     terms: Sequence[Term],
     tensors: Sequence[Tensor],
+    aliases: Sequence[Tensor],
     *,
     weights: Sequence[float | Tensor],
     options: Mapping[str, Mapping[str, object]],
-    like: Tensor,
-    conflict: bool,
 ) -> Evaluation:
-    """Evaluates every enabled term once.
+    """Evaluates every part once; there is at least one.
 
     Args:
-        plan: from ``make_plan`` for these terms and tensors.
-        terms: the pipeline's terms.
-        tensors: its inputs, in the plan's order.
-        weights: the terms' weights at this step, numbers or 0-d tensors.
+        plan: from ``make_plan``.
+        terms: all of the pipeline's terms.
+        tensors: distinct, as the parts number them.
+        aliases: what ``fan_out`` made of them.
+        weights: all terms' weights at this step, numbers or 0-d tensors.
         options: for some terms' names, options that override the term's own in this call.
-        like: a tensor whose dtype and device serve when no term is evaluated.
-        conflict: whether the backward pass takes inner products of the terms' gradients too.
     """
-    tap = GradientTap(terms=len(terms) if conflict else 0) if plan.fanned else None
-    aliases: tuple[Tensor, ...] = ()
-    if tap is not None:
-        gates = [_gate(weights[term]) for term, _ in plan.layout.aliases]
-        aliases = fan(tap, [tensors[i] for i in plan.fanned], plan.users, gates)
-    values: list[Tensor | None] = []
-    for term, arguments, enabled, in_graph in zip(
-        terms, plan.arguments, plan.layout.enabled, plan.in_graph, strict=True
-    ):
-        if not enabled:
-            values.append(None)
-            continue
-        with nullcontext() if in_graph else torch.no_grad():
-            chosen = (aliases[i] if alias else tensors[i] for alias, i in arguments)
+    values = []
+    for part, arguments in zip(plan.parts, plan.arguments, strict=True):
+        term = terms[part.term]
+        chosen = (aliases[i] if alias else tensors[i] for alias, i in arguments)
+        with nullcontext() if part.in_graph else torch.no_grad():
             value = term.penalty(*chosen, **{**term.options, **options.get(term.name, {})})
         values.append(_checked(term.name, value))
-    return _assemble(plan, values, tensors, weights, tap, like)
-
-
-def _assemble(
-    plan: Plan,
-    values: Sequence[Tensor | None],
-    tensors: Sequence[Tensor],
-    weights: Sequence[float | Tensor],
-    tap: GradientTap | None,
-    like: Tensor,
-) -> Evaluation:
-    first = next((v for v in values if v is not None), like.detach())
-    # `None in values` would compare tensors, at many times the price.
-    missing = any(v is None for v in values)
-    nan = first.new_full((), _NAN) if missing else first
-    stacked = (
-        torch.stack([nan if v is None else v for v in values]) if values else first.new_empty(0)
-    )
-    scale = weight_tensor(weights, stacked)
+    stacked = torch.stack(values)
+    own = [weights[part.term] for part in plan.parts]
+    scale = weight_tensor(own, stacked)
     contributions = stacked * scale
-    if any(isinstance(weight, Tensor) for weight in weights):
+    if any(isinstance(weight, Tensor) for weight in own):
         contributions = torch.where(scale == 0, 0.0, contributions)
-    if plan.masked:
-        active = torch.tensor(plan.layout.active).to(stacked.device, non_blocking=True)
+    if not all(part.active for part in plan.parts):
+        active = torch.tensor([part.active for part in plan.parts])
+        active = active.to(stacked.device, non_blocking=True)
         contributions = torch.where(active, contributions, 0.0)
-    total = contributions.sum()
-    if tap is not None and total.requires_grad:
-        total.register_hook(tap.set_scale)
-    return Evaluation(
-        values=stacked.detach(),
-        contributions=contributions.detach(),
-        total=total,
-        extremes=tuple(_extremes(tensors[i]) for i in plan.distinct),
-        tap=tap,
-    )
+    return Evaluation(values=stacked.detach(), total=contributions.sum())
 
 
 def _gate(weight: float | Tensor) -> Tensor | None:
     # Only the device knows whether a tensor is 0, and then 0 * NaN must be 0.
     return weight.detach() != 0 if isinstance(weight, Tensor) else None
-
-
-def _extremes(x: Tensor) -> tuple[Tensor, Tensor] | None:
-    # One pass finds NaN (it spreads to both) and both infinities.
-    return torch.aminmax(x.detach()) if x.numel() and x.is_floating_point() else None
 
 
 def _checked(name: str, value: object) -> Tensor:

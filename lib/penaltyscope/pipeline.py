@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from penaltyscope import penalties
-from penaltyscope._split import Plan, evaluate, make_plan, signature
+from penaltyscope._engine import Engine
+from penaltyscope._scalar import read_one
 from penaltyscope._weights import weight_tensor
 from penaltyscope.gradients import TermGradients, term_gradients
 from penaltyscope.result import PipelineResult, Statistics
@@ -91,7 +92,7 @@ class Pipeline(nn.Module):
         self._terms: dict[str, Term] = {}
         self._weights: dict[str, Weight] = {}
         self._enabled: dict[str, bool] = {}
-        self._plans: dict[object, Plan] = {}
+        self._engine: Engine | None = None
         self._observers: list[Observer] = []
         for term in terms:
             self.add(term)
@@ -128,14 +129,14 @@ class Pipeline(nn.Module):
         self._terms[term.name] = term
         self._weights[term.name] = term.weight
         self._enabled[term.name] = term.enabled
-        self._plans.clear()
+        self._engine = None
 
     def remove(self, name: str) -> None:
         """Removes a term."""
         self._known(name)
         for table in (self._terms, self._weights, self._enabled):
             del table[name]
-        self._plans.clear()
+        self._engine = None
 
     def set_weight(self, name: str, weight: Weight) -> None:
         """Replaces a term's weight, or its schedule, from the next evaluation on."""
@@ -279,28 +280,20 @@ class Pipeline(nn.Module):
         for name in options:
             self._known(name)
         weights = [_weight_at(name, w, self.step) for name, w in self._weights.items()]
-        plan = self._plan(tensors, weights)
-        like = tensors[0] if tensors else base if base is not None else torch.zeros(())
-        done = evaluate(
-            plan,
-            self.terms,
-            tensors,
-            weights=weights,
-            options=options,
-            like=like,
-            conflict=self.conflict,
+        if self._engine is None:
+            self._engine = Engine(self.terms, self.inputs, conflict=self.conflict)
+        done = self._engine(
+            tensors, base, weights=weights, enabled=[*self._enabled.values()], options=options
         )
-        totals = (done.total,) if base is None else (done.total, base)
         statistics = Statistics(
             step=self.step,
-            # Copied: the caller may scale the loss in place.
-            totals=torch.stack([t.detach().to(done.total) for t in totals]),
-            layout=plan.layout,
-            values=done.values,
-            weights=tuple(w.detach().clone() if isinstance(w, Tensor) else w for w in weights),
-            contributions=done.contributions,
-            extremes=done.extremes,
+            layout=done.layout,
+            weights=tuple(_read(weight) for weight in weights),
+            row=done.row,
+            has_base=base is not None,
+            dtype=done.total.dtype,
             tap=done.tap,
+            gram=done.gram,
             duration=time.perf_counter() - started,
             stop_ns=time.time_ns(),
         )
@@ -320,20 +313,6 @@ class Pipeline(nn.Module):
             if not isinstance(given[name], Tensor):
                 raise TypeError(f"{name} must be a tensor, got {type(given[name]).__name__}.")
         return [given[name] for name in names]
-
-    def _plan(self, tensors: list[Tensor], weights: list[float | Tensor]) -> Plan:
-        # Everything the layout depends on; a handful of values over a whole run.
-        same = signature(tensors)
-        zero = tuple(not isinstance(weight, Tensor) and weight == 0 for weight in weights)
-        enabled = tuple(self._enabled.values())
-        with_grad = torch.is_grad_enabled()
-        key = (same, zero, enabled, with_grad)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = make_plan(
-                self.terms, self.inputs, same, enabled=enabled, zero=zero, with_grad=with_grad
-            )
-        return plan
 
     def _known(self, name: str) -> None:
         if name not in self._terms:
@@ -362,6 +341,11 @@ def _weight_at(name: str, weight: Weight, step: int) -> float | Tensor:
     if isinstance(weight, Tensor):
         return weight
     return check_number(name, weight(step)) if callable(weight) else weight
+
+
+def _read(weight: float | Tensor) -> float | Tensor:
+    # Cloned: the owner may change it in place.
+    return read_one(weight.detach().clone()) if isinstance(weight, Tensor) else weight
 
 
 def _check_base(base: Tensor | None) -> None:

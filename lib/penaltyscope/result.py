@@ -27,10 +27,27 @@ class Layout:
     """For each term the rows of ``Statistics.extremes`` that describe its inputs."""
     allows_negative_infinity: tuple[bool, ...]
     """Whether -inf is an ordinary input of the term: a log-probability of zero."""
-    aliases: tuple[tuple[int, int], ...]
-    """(term, tensor) of each of the tap's first norms; the norms of the tensors' sums follow."""
     tensors: Mapping[str, int]
     """Name of each input that requires grad, and the number of its tensor."""
+    distinct: int
+    """How many different tensors the inputs are."""
+    known: tuple[tuple[int, int], ...]
+    """(term, tensor) of each gradient norm that is there after the forward pass."""
+    known_sums: tuple[int, ...]
+    """The tensors whose whole gradient's norm is."""
+    tapped: tuple[tuple[int, int], ...]
+    """(term, tensor) of each norm that the backward pass brings; times weight and loss scale."""
+    tapped_sums: tuple[int, ...]
+    """The tensors whose whole gradient's norm it brings; times the loss scale."""
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The lengths of a row's parts.
+
+        Values ``T``; smallest and largest element of each distinct tensor (NaN if any is); unscaled
+        norms, ``known`` and ``known_sums``; the total; and where there is one, the base loss.
+        """
+        return len(self.terms), 2 * self.distinct, len(self.known), len(self.known_sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +60,69 @@ class Statistics:
     duration: float
     """Seconds on the calling thread."""
     layout: Layout
-    values: Tensor
-    """``[T]``, unweighted; NaN for a disabled term."""
     weights: tuple[float | Tensor, ...]
     """As they were set or scheduled; numbers are not rounded to the values' dtype."""
-    contributions: Tensor
-    """``[T]``; 0 for a term that is not active."""
-    totals: Tensor
-    """``[1]`` the total, or ``[2]`` the total and the base loss."""
-    extremes: tuple[tuple[Tensor, Tensor] | None, ...]
-    """Smallest and largest element of each distinct input (NaN if any is), None if it is empty."""
+    row: Tensor
+    """All that the forward pass knows, side by side as the layout says."""
+    has_base: bool
+    dtype: torch.dtype
+    """That of values and total; the row may be wider."""
     tap: GradientTap | None
-    """Where the backward pass leaves norms; None when no gradient can come."""
+    """Where the backward pass leaves the other norms; None when it brings none."""
+    gram: Tensor | None
+    """``[T, T]``, inner products of the terms' weighted gradients if they are known already."""
+
+    @property
+    def values(self) -> Tensor:
+        """``[T]``, unweighted; NaN for a disabled term."""
+        return self.row[: len(self.layout.terms)].to(self.dtype)
+
+    @property
+    def contributions(self) -> Tensor:
+        """``[T]``; 0 for a term that is not active."""
+        weights = weight_tensor(self.weights, self.values).detach()
+        active = torch.tensor(self.layout.active).to(weights.device, non_blocking=True)
+        return torch.where(active & (weights != 0), weights * self.values, 0.0)
 
     def gradient_norms(self) -> Tensor:
         """``[T, S]``, unweighted norm of each term's gradient by tensor; NaN if not measured."""
         layout, tap = self.layout, self.tap
-        shape = (len(layout.terms), max(len(layout.tensors), 1))
-        norms = torch.full(shape, torch.nan, dtype=self.values.dtype, device=self.values.device)
-        if tap is None or tap.norms is None or tap.scale is None:
-            return norms
-        norms = norms.to(torch.promote_types(norms.dtype, tap.norms.dtype))
+        shape = len(layout.terms), max(len(set(layout.tensors.values())), 1)
+        norms = torch.full(shape, torch.nan, dtype=self.row.dtype, device=self.row.device)
+        tapped = None if tap is None or tap.row is None else tap.row
+        if tapped is not None:
+            norms = norms.to(torch.promote_types(norms.dtype, tapped.dtype))
         for term, measured in enumerate(layout.measured):
-            if measured:
+            # A tensor that a term does not use is 0 beside one that it does.
+            if measured and (tapped is not None or term in dict(layout.known)):
                 norms[term] = 0
-        for norm, (term, tensor) in zip(tap.norms, layout.aliases, strict=False):
-            # Where a tensor is 0 there was no gradient: 0 / 0 is NaN, as it should be.
-            norms[term, tensor] = norm / (self.weights[term] * tap.scale).abs()
-        return norms
+        for norm, (term, tensor) in zip(self._known()[0], layout.known, strict=True):
+            norms[term, tensor] = norm
+        if tapped is not None:
+            for norm, (term, tensor) in zip(tapped, layout.tapped, strict=False):
+                # Where a tensor is 0 there was no gradient: 0 / 0 is NaN, as it should be.
+                norms[term, tensor] = norm / (self.weights[term] * tapped[-1]).abs()
+        return norms.to(self.dtype)
 
     def total_gradient_norm(self) -> Tensor:
         """0-d, norm of the gradient of the total over all tensors; NaN before the backward pass."""
-        tap = self.tap
-        if tap is None or tap.norms is None or tap.scale is None:
-            return torch.full_like(self.totals[0], torch.nan)
-        norm: Tensor = torch.linalg.vector_norm(tap.norms[len(self.layout.aliases) :])
-        return norm / tap.scale.abs()
+        known = self._known()[1]
+        if self.tap is None:
+            parts = known
+        elif self.tap.row is None:
+            parts = known.new_full((1,), torch.nan)
+        else:
+            tapped = self.tap.row[len(self.layout.tapped) : -1] / self.tap.row[-1].abs()
+            parts = torch.cat((known, tapped))
+        if not len(parts):
+            parts = known.new_full((1,), torch.nan)
+        norm: Tensor = torch.linalg.vector_norm(parts).to(self.dtype)
+        return norm
+
+    def _known(self) -> tuple[Tensor, Tensor]:
+        first = sum(self.layout.parts[:2])
+        middle = first + len(self.layout.known)
+        return self.row[first:middle], self.row[middle : middle + len(self.layout.known_sums)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +195,11 @@ class PipelineResult:
         NaN until the backward pass has run, for a term without a gradient, and everywhere unless
         the pipeline was made with ``conflict=True``.
         """
-        tap, values = self.statistics.tap, self.values
-        if tap is None or tap.gram is None:
+        statistics, values = self.statistics, self.values
+        gram = statistics.gram if statistics.tap is None else statistics.tap.gram
+        if gram is None:
             return values.new_full((len(values), len(values)), math.nan)
-        return cosines(tap.gram)
+        return cosines(gram)
 
     @property
     def terms(self) -> Mapping[str, TermResult]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from penaltyscope._fused._scalar import on_host
+from penaltyscope._scalar import on_host
 
 _ELEMENTS = 1 << 16
 """Of a block on the CPU; other devices take all rows at once."""

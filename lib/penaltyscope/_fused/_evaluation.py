@@ -11,8 +11,8 @@ from penaltyscope._fused._catalogue import Request
 from penaltyscope._fused._form import Form, Whole
 from penaltyscope._fused._plan import Numbers, Plan, Slope, Task
 from penaltyscope._fused._program import Leaf
-from penaltyscope._fused._scalar import Scalar, read_one, sum_dtype, times, wide
 from penaltyscope._fused._walk import walk
+from penaltyscope._scalar import Scalar, read_one, sum_dtype, times, wide
 from penaltyscope.penalties._reduction import aligned, check_mask
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from penaltyscope._fused._product import plain_sum, square_sum
 from penaltyscope._fused._program import Draft
-from penaltyscope._fused._scalar import Scalar
 from penaltyscope._numerics import accumulator
+from penaltyscope._scalar import Scalar
 
 _T = TypeVar("_T", bound=Hashable)
 

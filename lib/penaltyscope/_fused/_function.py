@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from penaltyscope._scalar import Scalar
+
 Plain: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """The total once more, from tensors and weights, by functions that autograd can differentiate."""
 
@@ -14,7 +16,8 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401  # autograd's context has no public type
-        total: Tensor,
+        total: Scalar,
+        like: Tensor,
         plain: Plain,
         tensors: int,
         gradients: Sequence[Tensor | None],
@@ -22,7 +25,7 @@ class _Total(torch.autograd.Function):
     ) -> Tensor:
         ctx.plain, ctx.tensors = plain, tensors
         ctx.save_for_backward(*inputs, *gradients)
-        return total.clone()
+        return total.to(like, copy=True) if isinstance(total, Tensor) else like.new_full((), total)
 
     @staticmethod
     def backward(
@@ -36,11 +39,12 @@ class _Total(torch.autograd.Function):
             if torch.is_grad_enabled()
             else [_scaled(g, upstream, x) for g, x in zip(gradients, inputs, strict=True)]
         )
-        return None, None, None, None, *found
+        return None, None, None, None, None, *found
 
 
 def attach(
-    total: Tensor,
+    total: Scalar,
+    like: Tensor,
     plain: Plain,
     tensors: Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -50,13 +54,14 @@ def attach(
 
     Args:
         total: the value.
+        like: of the dtype and on the device that the result is to have.
         plain: what second derivatives are taken of.
         tensors: of which the total is a function.
         weights: likewise.
         gradients: of the total by tensors and weights, in the dtype of sums; None for none.
     """
     attached: Tensor = _Total.apply(  # type: ignore[no-untyped-call]
-        total, plain, len(tensors), gradients, *tensors, *weights
+        total, like, plain, len(tensors), gradients, *tensors, *weights
     )
     return attached
 

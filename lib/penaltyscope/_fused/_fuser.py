@@ -13,8 +13,8 @@ from penaltyscope._fused._evaluation import Case
 from penaltyscope._fused._form import Situation
 from penaltyscope._fused._function import attach
 from penaltyscope._fused._plan import Plan, make_plan
-from penaltyscope._fused._scalar import Scalar, on_host, read_one, sum_dtype
 from penaltyscope._fused._solve import Solution, solve
+from penaltyscope._scalar import Extremes, Scalar, read_one, sum_dtype
 
 _MOST_PLANS = 64
 _UNKNOWN = float("nan"), float("nan")
@@ -38,14 +38,12 @@ class Fusion:
         """
         weights = [w for w in self.weights if isinstance(w, Tensor) and w.requires_grad]
         gradients = [self.solution.gradients.get(i) for i in range(len(tensors))]
-        if weights:
-            gradients += [
-                torch.where(w == 0, 0.0, value)
-                for w, value in zip(self.weights, self.solution.values, strict=True)
-                if isinstance(w, Tensor) and w.requires_grad
-            ]
+        like = tensors[self.calls[0].tensors[0]].new_empty(0, dtype=self.solution.dtype)
+        for w, value in zip(self.weights, self.solution.values, strict=True):
+            if isinstance(w, Tensor) and w.requires_grad:
+                gradients.append(torch.where(w.detach() == 0, 0.0, value).to(like.dtype))
         plain = partial(_plain, self.calls, self.weights)
-        return attach(self.solution.total, plain, tensors, weights, gradients)
+        return attach(self.solution.total, like, plain, tensors, weights, gradients)
 
 
 class Fuser:
@@ -55,16 +53,22 @@ class Fuser:
         self._plans: dict[tuple[Request, ...], dict[Hashable, list[Plan]]] = {}
         self._asked: _Asked | None = None
 
+    def __reduce__(self) -> tuple[type["Fuser"], tuple[()]]:
+        # Plans hold functions made of their own source; a copy makes its own.
+        return Fuser, ()
+
     def __call__(
         self,
         calls: Sequence[Call],
         tensors: Sequence[Tensor],
         weights: Sequence[float | Tensor],
         *,
-        extremes: Sequence[tuple[Tensor, Tensor] | None],
+        extremes: Sequence[Extremes | None],
         gram: bool = False,
     ) -> Fusion | None:
         """Evaluates those of the calls that have a closed form; None if none has.
+
+        With ``gram`` it is all of them or none.
 
         Args:
             calls: penalties, with positions of their tensors; the same object for the same calls
@@ -82,7 +86,7 @@ class Fuser:
         with torch.no_grad(), full_precision(tensors):
             known = [_known(weight) for weight in weights]
             asked = self._ask(calls, tuple(isinstance(w, Tensor) or w != 0 for w in known))
-            if not asked.places:
+            if not asked.places or (gram and len(asked.places) < len(calls)):
                 return None
             case = Case(
                 asked.requests,
@@ -92,7 +96,7 @@ class Fuser:
                 [recording and x.requires_grad for x in tensors],
             )
             plan = _plan(asked.plans, case, extremes, gram)
-            if not plan.forms:
+            if not plan.forms or (gram and len(plan.forms) < len(calls)):
                 return None
             taken = tuple(asked.places[i] for i in plan.forms)
             solution = solve(plan, case, gram=gram)
@@ -130,7 +134,7 @@ class _Asked:
 def _plan(
     plans: dict[Hashable, list[Plan]],
     case: Case,
-    extremes: Sequence[tuple[Tensor, Tensor] | None],
+    extremes: Sequence[Extremes | None],
     gram: bool,
 ) -> Plan:
     situation = Situation([x.shape for x in case.tensors], [*map(_range, extremes)])
@@ -173,11 +177,9 @@ def classes_of(tensors: Sequence[Tensor]) -> tuple[int, ...]:
     )
 
 
-def _range(extremes: tuple[Tensor, Tensor] | None) -> tuple[float, float]:
-    if extremes is None or not on_host(extremes[0]):
-        return _UNKNOWN
-    low, high = map(read_one, extremes)
-    return float(low), float(high)
+def _range(extremes: Extremes | None) -> tuple[float, float]:
+    low, high = extremes or _UNKNOWN
+    return _UNKNOWN if isinstance(low, Tensor) or isinstance(high, Tensor) else (low, high)
 
 
 def _known(weight: float | Tensor) -> Scalar:

@@ -19,7 +19,7 @@ from penaltyscope._fused._form import (
     squares,
     total,
 )
-from penaltyscope._fused._scalar import Scalar
+from penaltyscope._scalar import Scalar
 from penaltyscope.penalties._arguments import number, positive
 from penaltyscope.penalties._reduction import Reduction, check_reduction
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from penaltyscope._fused._blocks import blocks
 from penaltyscope._fused._form import Mask, Sketch, Whole
-from penaltyscope._fused._scalar import on_host
 from penaltyscope._numerics import accumulator
+from penaltyscope._scalar import on_host
 from penaltyscope.penalties._arguments import choice
 from penaltyscope.penalties._reduction import aligned, dropped
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from penaltyscope._fused._scalar import Scalar
+from penaltyscope._scalar import Scalar
 
 _LONGEST = 1 << 16
 """A float32 inner product of more elements loses digits on the CPU."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from penaltyscope._fused._blocks import block_height
 from penaltyscope._fused._plan import Task
-from penaltyscope._fused._scalar import Scalar, on_host, read, wide
+from penaltyscope._scalar import Scalar, on_host, read, wide
 
 # A sum of float32 squares between these has lost nothing to overflow or underflow.
 _LEAST, _MOST = 1e-30, 1e37

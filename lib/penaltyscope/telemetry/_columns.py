@@ -23,7 +23,7 @@ Row = tuple[str, int, Statistics, Context]
 
 def blocks(rows: Sequence[Row], incarnation: str) -> list[Steps]:
     """The rows in order, as one block for each stretch of the same pipeline and layout."""
-    stretches = groupby(rows, key=lambda row: (row[0], id(row[2].layout)))
+    stretches = groupby(rows, key=lambda row: (row[0], id(row[2].layout), row[2].has_base))
     parts = [list(stretch) for _, stretch in stretches]
     return [
         Steps(_block(part, incarnation), tuple(_trace(context) for *_, context in part))
@@ -33,12 +33,18 @@ def blocks(rows: Sequence[Row], incarnation: str) -> list[Steps]:
 
 def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
     statistics = [row[2] for row in rows]
-    layout = statistics[0].layout
-    value = _numbers([s.values for s in statistics])
-    weights = _weights(statistics)
-    norms, total_norm = _gradient_norms(layout, statistics, weights)
-    # A total without a base is one number, with it two.
-    totals = [s.totals.tolist() for s in statistics]
+    layout, has_base = statistics[0].layout, statistics[0].has_base
+    parts = np.split(_numbers([s.row for s in statistics]), np.cumsum(layout.parts), axis=1)
+    value, extremes, known, known_sums, totals = parts
+    weights = np.array([[float(w) for w in s.weights] for s in statistics], np.float64)
+    weights = weights.reshape(value.shape)
+    counts = np.array(layout.active, bool) & (weights != 0)
+    brought = _brought(layout, statistics)
+    squares, measured = _squared_norms(layout, weights, known, brought)
+    with np.errstate(invalid="ignore"):  # 0 * inf, where the product does not count
+        contribution = np.where(counts, weights * value, 0.0)
+    norms = np.sqrt(squares)
+    flags = _known_flags(layout, extremes) | np.where(measured, 0, TermFlag.NORM_NOT_MEASURED)
     return StepBlock(
         pipeline=rows[0][0],
         incarnation=incarnation,
@@ -47,15 +53,15 @@ def _block(rows: Sequence[Row], incarnation: str) -> StepBlock:
         seq=np.array([row[1] for row in rows], np.int64),
         stop_ns=np.array([s.stop_ns for s in statistics], np.int64),
         duration=np.array([s.duration for s in statistics]),
-        base=np.array([t[1] if len(t) > 1 else np.nan for t in totals]),
-        has_base=np.array([len(t) > 1 for t in totals]),
-        total=np.array([t[0] for t in totals]),
-        total_gradient_norm=total_norm,
+        base=totals[:, 1] if has_base else np.full(len(rows), np.nan),
+        has_base=np.full(len(rows), has_base),
+        total=totals[:, 0],
+        total_gradient_norm=np.sqrt(_squared_sums(layout, known_sums, brought)),
         value=value,
         weight=weights,
-        contribution=_numbers([s.contributions for s in statistics]),
+        contribution=contribution,
         gradient_norm=norms,
-        flags=complete_flags(_known_flags(layout, statistics, weights), value, norms),
+        flags=complete_flags(flags.astype(np.int32), value, norms),
     )
 
 
@@ -66,44 +72,46 @@ def _trace(context: Context) -> Trace:
     return span.trace_id.to_bytes(16, "big"), span.span_id.to_bytes(8, "big")
 
 
-def _gradient_norms(
-    layout: Layout, statistics: Sequence[Statistics], weights: Column
-) -> tuple[Column, Column]:
-    """``[N, T]`` unweighted norms and ``[N]`` norms of the total; NaN where not measured."""
-    squared = np.full((len(statistics), len(layout.terms)), np.nan)
-    total = np.full(len(statistics), np.nan)
-    settled = [i for i, s in enumerate(statistics) if _settled(s)]
-    if not settled:
-        return squared, total
-    taps = [tap for i in settled if (tap := statistics[i].tap) is not None]
-    norms = _numbers([tap.norms for tap in taps if tap.norms is not None])
-    scale = np.abs(_numbers([tap.scale for tap in taps if tap.scale is not None]))
-    sums = np.zeros((len(settled), len(layout.terms)))
-    for alias, (term, _) in enumerate(layout.aliases):
-        sums[:, term] += norms[:, alias] ** 2
-    sums[:, ~np.array(layout.measured, bool)] = np.nan
-    with np.errstate(divide="ignore", invalid="ignore"):  # a scale of 0 measures nothing
-        squared[settled] = np.sqrt(sums) / (np.abs(weights[settled]) * scale[:, None])
-        total[settled] = np.sqrt((norms[:, len(layout.aliases) :] ** 2).sum(axis=1)) / scale
-    return squared, total
+def _squared_norms(
+    layout: Layout, weights: Column, known: Column, brought: Column
+) -> tuple[Column, NDArray[np.bool_]]:
+    """``[N, T]`` of the unweighted gradients, and where they were measured; elsewhere NaN."""
+    squares = np.zeros(weights.shape)
+    measured = np.array(layout.measured, bool) & (weights != 0)
+    for column, (term, _) in enumerate(layout.known):
+        squares[:, term] += known[:, column] ** 2
+    for column, (term, _) in enumerate(layout.tapped):
+        scale = brought[:, -1]
+        measured[:, term] &= scale != 0
+        with np.errstate(divide="ignore", invalid="ignore"):  # only where it was not measured
+            squares[:, term] += (brought[:, column] / (weights[:, term] * scale)) ** 2
+    return np.where(measured, squares, np.nan), measured
 
 
-def _settled(statistics: Statistics) -> bool:
-    tap = statistics.tap
-    if tap is None or tap.norms is None or tap.scale is None:
-        return False
-    return bool(tap.scale != 0)
+def _squared_sums(layout: Layout, known_sums: Column, brought: Column) -> Column:
+    """``[N]`` of the total's gradient; NaN where not measured."""
+    squares: Column = (known_sums**2).sum(axis=1)
+    if layout.tapped:
+        first, scale = len(layout.tapped), np.where(brought[:, -1:] == 0, np.nan, brought[:, -1:])
+        squares += ((brought[:, first:-1] / scale) ** 2).sum(axis=1)
+    return squares if layout.tensors else np.full(len(squares), np.nan)
 
 
-def _known_flags(
-    layout: Layout, statistics: Sequence[Statistics], weights: Column
-) -> NDArray[np.int32]:
-    flags = np.zeros(weights.shape, np.int32)
-    flags[weights == 0] |= TermFlag.NORM_NOT_MEASURED
+def _brought(layout: Layout, statistics: Sequence[Statistics]) -> Column:
+    """``[N, A + S + 1]``, what the backward passes brought; 0 where none has been."""
+    width = len(layout.tapped) + len(layout.tapped_sums) + 1
+    brought = np.zeros((len(statistics), width))
+    rows = [None if s.tap is None else s.tap.row for s in statistics]
+    there = [i for i, row in enumerate(rows) if row is not None]
+    if there:
+        brought[there] = _numbers([row for row in rows if row is not None])
+    return brought
+
+
+def _known_flags(layout: Layout, extremes: Column) -> NDArray[np.int32]:
+    flags = np.zeros((len(extremes), len(layout.terms)), np.int32)
     flags[:, ~np.array(layout.enabled, bool)] |= TermFlag.DISABLED
-    flags[:, ~np.array(layout.measured, bool)] |= TermFlag.NORM_NOT_MEASURED
-    flags[[not _settled(s) for s in statistics]] |= TermFlag.NORM_NOT_MEASURED
-    lowest, highest = _extremes(statistics)
+    lowest, highest = extremes[:, ::2], extremes[:, 1::2]
     for term, inputs in enumerate(layout.inputs):
         if not inputs or not layout.enabled[term]:
             continue
@@ -114,22 +122,6 @@ def _known_flags(
         flags[np.isnan(low).any(axis=1), term] |= TermFlag.INPUT_NAN
         flags[infinite.any(axis=1), term] |= TermFlag.INPUT_INF
     return flags
-
-
-def _weights(statistics: Sequence[Statistics]) -> Column:
-    """``[N, T]``; a weight that is a tensor is read here."""
-    rows = [[float(weight) for weight in s.weights] for s in statistics]
-    return np.array(rows, np.float64).reshape(len(statistics), -1)
-
-
-def _extremes(statistics: Sequence[Statistics]) -> tuple[Column, Column]:
-    """``[N, I]`` lowest and highest element of each input; 0 for an empty one."""
-    pairs = [
-        [(0.0, 0.0) if pair is None else (pair[0].item(), pair[1].item()) for pair in s.extremes]
-        for s in statistics
-    ]
-    both = np.array(pairs, np.float64).reshape(len(statistics), -1, 2)
-    return both[..., 0], both[..., 1]
 
 
 def _numbers(tensors: Sequence[Tensor]) -> Column:

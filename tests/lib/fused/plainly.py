@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope._fused import Call, Fuser, Fusion
-from penaltyscope._split import _extremes
+from penaltyscope._scalar import extremes
 
 EXACT = 1e-12
 """Relative, of float64."""
@@ -69,11 +69,42 @@ def fused(
     gram: bool = False,
 ) -> Fusion:
     """What the fused engine gives; it has to take all calls."""
-    extremes = [_extremes(x) for x in tensors]
-    fusion = (fuser or Fuser())(calls, tensors, weights, extremes=extremes, gram=gram)
+    ranges = [extremes(x) for x in tensors]
+    fusion = (fuser or Fuser())(calls, tensors, weights, extremes=ranges, gram=gram)
     assert fusion is not None
     assert fusion.taken == tuple(range(len(calls)))
     return fusion
+
+
+@dataclass(frozen=True)
+class Found:
+    """The numbers of a fusion as tensors."""
+
+    values: Tensor
+    total: Tensor
+    norms: list[Tensor]
+    """By tensor ``[F]``, NaN where there is none."""
+    total_norms: dict[int, Tensor]
+    gram: Tensor | None
+
+
+def found(fusion: Fusion) -> Found:
+    """What the fused engine has found."""
+    solution = fusion.solution
+    last = max([x for call in fusion.calls for x in call.tensors])
+    norms = torch.full((last + 1, len(fusion.calls)), math.nan, dtype=torch.float64)
+    for (call, x), norm in solution.norms.items():
+        norms[x, call] = norm
+    return Found(
+        values=torch.stack([torch.as_tensor(v, dtype=solution.dtype) for v in solution.values]),
+        total=torch.as_tensor(solution.total, dtype=solution.dtype),
+        norms=list(norms),
+        total_norms={
+            x: torch.as_tensor(norm, dtype=torch.float64)
+            for x, norm in solution.total_norms.items()
+        },
+        gram=solution.gram,
+    )
 
 
 def assert_same(
@@ -86,9 +117,9 @@ def assert_same(
 ) -> Fusion:
     """Values, total, gradients, norms and inner products are those of the plain functions."""
     fusion = fused(calls, tensors, weights, fuser=fuser, gram=True)
-    found, want = fusion.solution, plainly(calls, tensors, weights)
-    near(found.values, want.values, tolerance)
-    near(found.total, want.total, tolerance)
+    got, want = found(fusion), plainly(calls, tensors, weights)
+    near(got.values, want.values, tolerance)
+    near(got.total, want.total, tolerance)
     leaves = [x for x in tensors if x.requires_grad]
     total = fusion.total(tensors)
     if total.requires_grad:
@@ -96,18 +127,18 @@ def assert_same(
         by_tensor = [next(gradients) if x.requires_grad else None for x in tensors]
     else:
         by_tensor = [None] * len(tensors)
-    for x, (got, gradient) in enumerate(zip(by_tensor, want.gradients, strict=True)):
+    for x, (pull, gradient) in enumerate(zip(by_tensor, want.gradients, strict=True)):
         if gradient is None:
             # Of a weight that is on a device nobody can say beforehand that it is 0.
-            assert got is None or not got.any()
+            assert pull is None or not pull.any()
             continue
-        assert got is not None
-        assert (got.dtype, got.shape) == (tensors[x].dtype, tensors[x].shape)
-        near(got, gradient, tolerance)
-        near(found.total_norms[x], gradient.norm(), tolerance)
-        near(found.norms[x], want.norms[x], tolerance)
-    assert found.gram is not None
-    near(found.gram, want.gram, 4 * tolerance)
+        assert pull is not None
+        assert (pull.dtype, pull.shape) == (tensors[x].dtype, tensors[x].shape)
+        near(pull, gradient, tolerance)
+        near(got.total_norms[x], gradient.norm(), tolerance)
+        near(got.norms[x], want.norms[x], tolerance)
+    assert got.gram is not None
+    near(got.gram, want.gram, 4 * tolerance)
     return fusion
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from penaltyscope import penalties
 from penaltyscope._fused import Call, Fuser
-from penaltyscope._split import _extremes
-from tests.lib.fused.plainly import EXACT, QUICK, assert_same, near, plainly
+from penaltyscope._scalar import extremes
+from tests.lib.fused.plainly import EXACT, QUICK, assert_same, found, near, plainly
 from tests.lib.penalties import calls as known
 from tests.lib.penalties.strategies import log_probabilities, masks, relaxed, tensors
 
@@ -66,14 +66,14 @@ def test_half_precision_is_only_what_comes_in_and_goes_out(
     call: known.Call, dtype: torch.dtype
 ) -> None:
     own, xs = given_as(call, dtype)
-    fusion = Fuser()(own, xs, [1.0], extremes=[_extremes(x) for x in xs])
+    fusion = Fuser()(own, xs, [1.0], extremes=[extremes(x) for x in xs])
     assert fusion is not None
     wide = [x.detach().float().requires_grad_() for x in xs]
     want = plainly(own, wide, [1.0])
-    near(fusion.solution.values, want.values, 2 * QUICK)
+    near(found(fusion).values, want.values, 2 * QUICK)
     gradients = torch.autograd.grad(fusion.total(xs), xs)
     for i, gradient in enumerate(gradients):
-        near(fusion.solution.norms[i], want.norms[i], 2 * QUICK)
+        near(found(fusion).norms[i], want.norms[i], 2 * QUICK)
         assert gradient.dtype == dtype
         exact = want.gradients[i]
         assert exact is not None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from penaltyscope import penalties
 from penaltyscope._fused import Call, Fuser
-from tests.lib.fused.plainly import QUICK, assert_same, fused, near
+from tests.lib.fused.plainly import QUICK, assert_same, found, fused, near
 from tests.lib.penalties.strategies import log_probabilities, relaxed
 
 INF, NAN = float("inf"), float("nan")
@@ -131,19 +131,19 @@ def test_rows_that_are_zero_or_equal(
 def test_rows_along_the_axes(mode: str, shape: tuple[int, int], way: str) -> None:
     x = 2 * torch.eye(*shape, dtype=torch.float64).requires_grad_()
     call = Call(penalties.orthogonality, (0,), {"mode": mode})
-    found = fused([call], [x], [1.0]).solution
+    got = found(fused([call], [x], [1.0]))
     # The rows that are there are orthogonal and of length 1; of the others none is.
     missing = max(shape[0] - shape[1], 0)
-    assert found.values.item() == {"soft": 0, "hard": missing, "spectral": missing**2}[mode]
-    assert found.norms[0].item() == 0
+    assert got.values.item() == {"soft": 0, "hard": missing, "spectral": missing**2}[mode]
+    assert got.norms[0].item() == 0
 
 
 @pytest.mark.parametrize("metric", ["mse", "l1", "cosine", "kl"])
 def test_two_that_agree_have_no_gradient(metric: str, way: str) -> None:
     a, b = ROWS.clone().requires_grad_(), ROWS.clone().requires_grad_()
     fusion = fused([Call(penalties.consistency, (0, 1), {"metric": metric})], [a, b], [1.0])
-    assert fusion.solution.values.abs().max() == 0
-    assert fusion.solution.norms[0].abs().max() < 1e-15
+    assert found(fusion).values.abs().max() == 0
+    assert found(fusion).norms[0].abs().max() < 1e-15
 
 
 def test_a_zero_vector_has_no_direction(way: str) -> None:
@@ -173,11 +173,11 @@ def test_any_number_of_dimensions(shape: tuple[int, ...], way: str) -> None:
 def test_norms_whose_squares_do_not_fit(size: float, way: str) -> None:
     x = (torch.linspace(1, 2, 100) * size).requires_grad_()
     calls = [Call(penalties.output_magnitude_penalty, (0,), {}), Call(penalties.l2, (0,), {})]
-    found = fused(calls, [x], [1.0, 0.5]).solution
+    got = found(fused(calls, [x], [1.0, 0.5]))
     length = x.detach().double().norm()
     slope = 2 * (length / 10 - 1).abs() / 10
-    near(found.norms[0], torch.stack([slope, 2 * length]), QUICK)
-    near(found.values[:1], (length / 10 - 1).square().float()[None].double(), QUICK)
+    near(got.norms[0], torch.stack([slope, 2 * length]), QUICK)
+    near(got.values[:1], (length / 10 - 1).square().float()[None].double(), QUICK)
 
 
 @pytest.mark.parametrize("number", [1.1, 0.7])
@@ -188,11 +188,11 @@ def test_a_long_float32_sum_keeps_its_digits(number: float) -> None:
         Call(penalties.l1, (0,), {}),
         Call(penalties.output_magnitude_penalty, (0,), {"target": 0.0}),
     ]
-    found = fused(calls, [x], [1.0, 1.0, 1.0]).solution
+    got = found(fused(calls, [x], [1.0, 1.0, 1.0]))
     exact = x.detach().double()[0].item()
     count = float(x.numel())
     want = torch.tensor([exact**2 * count, exact * count, exact**2], dtype=torch.float64)
-    near(found.values / want, torch.ones(3), QUICK)
+    near(got.values / want, torch.ones(3), QUICK)
     norms = torch.tensor([2 * exact * 2**11, 2**11, 2 * exact / 2**11], dtype=torch.float64)
     # Inner products are a little less exact than sums.
-    near(found.norms[0] / norms, torch.ones(3), 2e-5)
+    near(got.norms[0] / norms, torch.ones(3), 2e-5)

@@ -9,7 +9,7 @@ from torch import Tensor
 import penaltyscope as ps
 from penaltyscope import penalties
 from penaltyscope._fused import Call, Fuser
-from penaltyscope._split import _extremes
+from penaltyscope._scalar import extremes
 from tests.lib.fused.plainly import assert_same
 from tests.lib.penalties.calls import P, Q
 from tests.lib.test_cost import TERMS, counted, teacher
@@ -28,7 +28,7 @@ def evaluate(
         calls,
         tensors,
         weights or [1.0] * len(calls),
-        extremes=[_extremes(x) for x in tensors],
+        extremes=[extremes(x) for x in tensors],
     )
 
 
@@ -172,7 +172,7 @@ def test_tensors_of_several_shapes_and_precisions_are_fused_together(way: str) -
         Call(penalties.consistency, (2, 0), {}),
     ]
     fusion = assert_same(calls, tensors, [1.0, 2.0, 3.0, 4.0, 5.0], tolerance=1e-6)
-    assert fusion.solution.values.dtype == torch.float64
+    assert fusion.solution.dtype == torch.float64
 
 
 def test_it_takes_less_than_half_the_operations() -> None:

@@ -1,6 +1,7 @@
 """A watched run over a real socket, or through the SDK's in-memory exporter."""
 
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from torch import Tensor
 
 import penaltyscope as ps
 from penaltyscope_events import TermFlag, names
+from tests.lib.pipelines import squares
 from tests.lib.telemetry.receiver import Answer, receiver
 
 NAN = float("nan")
@@ -196,16 +198,19 @@ def test_steps_of_the_optimizer_are_the_steps(exporter: InMemoryLogRecordExporte
     assert watched.step == 3, "after the watch, calls count again"
 
 
-def test_a_step_without_a_backward_pass_is_kept_without_norms(
+def test_a_step_without_a_backward_pass_has_the_norms_that_need_none(
     exporter: InMemoryLogRecordExporter,
 ) -> None:
-    watched = pipeline()
+    watched = ps.Pipeline([ps.Term("l2", ps.l2), ps.Term("squares", squares)])
     with ps.watch(watched, exporter=exporter):
         watched(torch.ones(2, requires_grad=True))
     (stop,) = of(exporter, names.PIPELINE_STOP)
     flags = attribute(stop, names.TERM_FLAGS)
-    assert isinstance(flags, tuple)
-    assert all(flag & TermFlag.NORM_NOT_MEASURED for flag in flags)
+    norms = attribute(stop, names.TERM_GRADIENT_NORM)
+    assert isinstance(norms, tuple)
+    assert flags == (0, TermFlag.NORM_NOT_MEASURED)
+    assert norms[0] == pytest.approx(8**0.5)
+    assert math.isnan(norms[1])
 
 
 def test_a_step_belongs_to_the_span_it_ran_in(exporter: InMemoryLogRecordExporter) -> None:

@@ -8,6 +8,9 @@ from torch import Tensor
 
 Scalar: TypeAlias = float | Tensor
 
+Extremes: TypeAlias = tuple[Scalar, Scalar]
+"""The smallest and the largest of many elements; NaN if any of them is."""
+
 
 def on_host(x: Tensor) -> bool:
     """Whether Python may look at the contents of ``x`` without waiting or breaking a graph."""
@@ -29,6 +32,14 @@ def read_one(x: Tensor) -> Scalar:
     return float((x.float() if x.dtype == torch.bfloat16 else x).numpy()) if on_host(x) else x
 
 
+def extremes(x: Tensor) -> Extremes | None:
+    """Those of a tensor, in one pass; None where there are none."""
+    if not x.numel() or not x.is_floating_point():
+        return None
+    low, high = torch.aminmax(x.detach())
+    return read_one(low), read_one(high)
+
+
 def sum_dtype(x: Tensor) -> torch.dtype:
     """The dtype that sums over ``x`` are kept in."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -46,6 +57,16 @@ def vector(scalars: Sequence[Scalar], like: Tensor) -> Tensor:
         return torch.tensor(scalars, dtype=like.dtype).to(like.device, non_blocking=True)
     parts = [s.to(like) if isinstance(s, Tensor) else like.new_full((), s) for s in scalars]
     return torch.stack(parts)
+
+
+def row(scalars: Sequence[Scalar], device: torch.device) -> Tensor:
+    """The scalars side by side: on the host exactly, elsewhere in the widest of their dtypes."""
+    if not any(isinstance(s, Tensor) for s in scalars):
+        # MPS has no float64.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return torch.tensor(scalars, dtype=dtype).to(device, non_blocking=True)
+    parts = [s if isinstance(s, Tensor) else torch.full((), s, device=device) for s in scalars]
+    return torch.stack([part.to(device, non_blocking=True) for part in parts])
 
 
 def size(x: Scalar) -> Scalar:

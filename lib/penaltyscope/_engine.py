@@ -1,0 +1,262 @@
+"""One evaluation of all terms: closed forms where there are some, the split engine for the rest.
+
+What has a closed form becomes one more user of each tensor, with a gradient that is there already.
+All numbers of an evaluation end up side by side in one row, so that telemetry has one thing to
+keep and to read.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from penaltyscope import _split, penalties
+from penaltyscope._fan import GradientTap
+from penaltyscope._fused import Call, Fuser, Fusion
+from penaltyscope._scalar import Extremes, Scalar, extremes, read, read_one, row
+from penaltyscope.result import Layout
+from penaltyscope.term import Term
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The outcome; ``total`` is differentiable."""
+
+    layout: Layout
+    row: Tensor
+    """As ``layout`` describes it."""
+    total: Tensor
+    tap: GradientTap | None
+    """None when all norms are in the row, or none can come."""
+    gram: Tensor | None
+    """``[T, T]``, inner products of the weighted gradients, if they are wanted and known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Who evaluates what."""
+
+    rest: _split.Plan
+    """Of the terms without a closed form."""
+    alone: tuple[int, ...]
+    """The tensors that only closed forms have a gradient by."""
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What depends on which tensors are the same, require grad, and which terms count."""
+
+    distinct: tuple[int, ...]
+    """Positions of the inputs that are not the same tensor as an earlier one."""
+    names: Mapping[str, int]
+    """Of every input, its number among the distinct tensors."""
+    parts: tuple[_split.Part, ...]
+    """Of the terms that are enabled."""
+    calls: tuple[Call, ...]
+    """Of those that may have a closed form."""
+    callers: tuple[int, ...]
+    """The terms that these are of."""
+    with_grad: tuple[bool, ...]
+    """For each distinct tensor."""
+    plans: dict[tuple[int, ...], _Plan] = field(default_factory=dict)
+    """By the terms that were evaluated in closed form."""
+
+
+class Engine:
+    """Evaluates the terms of a pipeline, and keeps what it prepares for that."""
+
+    def __init__(self, terms: Sequence[Term], inputs: Sequence[str], *, conflict: bool) -> None:
+        self._terms = terms
+        self._inputs = inputs
+        self._conflict = conflict
+        self._fuser = Fuser()
+        self._frames: dict[Hashable, _Frame] = {}
+
+    def __call__(
+        self,
+        tensors: Sequence[Tensor],
+        base: Tensor | None,
+        *,
+        weights: Sequence[float | Tensor],
+        enabled: Sequence[bool],
+        options: Mapping[str, Mapping[str, object]],
+    ) -> Evaluation:
+        """Evaluates every enabled term once.
+
+        Args:
+            tensors: the pipeline's inputs, in the order of their names.
+            base: 0-d, the task loss, for the row only.
+            weights: of all terms at this step, numbers or 0-d tensors.
+            enabled: for each term.
+            options: for some terms' names, options that override the term's own in this call.
+        """
+        frame = self._frame(tensors, weights, enabled)
+        own = [tensors[i] for i in frame.distinct]
+        ranges = [extremes(x) for x in own]
+        fusion = self._fuse(frame, own, ranges, weights, options)
+        taken = () if fusion is None else tuple(frame.callers[i] for i in fusion.taken)
+        plan = frame.plans.get(taken)
+        if plan is None:
+            plan = frame.plans[taken] = self._plan(frame, taken, fusion, enabled)
+        tap = self._tap(plan)
+        aliases = _split.fan_out(plan.rest, tap, own, weights) if tap else ()
+        values: list[Scalar] = [math.nan] * len(self._terms)
+        totals = []
+        if fusion is not None:
+            given = [aliases[i] if alias else own[i] for alias, i in plan.rest.together]
+            totals.append(fusion.total(given))
+            for term, value in zip(taken, fusion.solution.values, strict=True):
+                values[term] = value
+        if plan.rest.parts:
+            rest = _split.evaluate(
+                plan.rest, self._terms, own, aliases, weights=weights, options=options
+            )
+            totals.append(rest.total)
+            numbers = read(list(rest.values.unbind()))
+            for part, value in zip(plan.rest.parts, numbers, strict=True):
+                values[part.term] = value
+        total = _sum(totals, like=tensors[0] if tensors else base)
+        if tap is not None and total.requires_grad:
+            total.register_hook(tap.set_scale)
+        numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion)]
+        numbers += [read_one(x.detach()) for x in (total, base) if x is not None]
+        return Evaluation(
+            layout=plan.layout,
+            row=row(numbers, total.device),
+            total=total,
+            tap=tap,
+            gram=self._gram(fusion, taken),
+        )
+
+    def _frame(
+        self, tensors: Sequence[Tensor], weights: Sequence[float | Tensor], enabled: Sequence[bool]
+    ) -> _Frame:
+        ids = [id(x) for x in tensors]
+        same = tuple(map(ids.index, ids))
+        with_grad = tuple(x.requires_grad for x in tensors)
+        active = tuple(
+            on and (isinstance(weight, Tensor) or weight != 0)
+            for on, weight in zip(enabled, weights, strict=True)
+        )
+        recording = torch.is_grad_enabled()
+        key = same, with_grad, active, tuple(enabled), recording
+        frame = self._frames.get(key)
+        if frame is None:
+            distinct = tuple(sorted(set(same)))
+            names = {name: distinct.index(i) for name, i in zip(self._inputs, same, strict=True)}
+            parts = [
+                _split.Part(
+                    term=t,
+                    tensors=tuple(names[name] for name in term.inputs),
+                    active=active[t],
+                    in_graph=active[t] and recording,
+                    tapped=active[t] and recording and term.differentiable,
+                )
+                for t, term in enumerate(self._terms)
+                if enabled[t]
+            ]
+            # With inner products it is all or none; a term without a gradient takes no part.
+            callers = [p for p in parts if self._terms[p.term].differentiable]
+            frame = self._frames[key] = _Frame(
+                distinct=distinct,
+                names=names,
+                parts=tuple(parts),
+                calls=tuple(self._call(part, {}) for part in callers),
+                callers=tuple(part.term for part in callers),
+                with_grad=tuple(recording and with_grad[i] for i in distinct),
+            )
+        return frame
+
+    def _call(self, part: _split.Part, options: Mapping[str, Mapping[str, object]]) -> Call:
+        term = self._terms[part.term]
+        return Call(term.penalty, part.tensors, {**term.options, **options.get(term.name, {})})
+
+    def _fuse(
+        self,
+        frame: _Frame,
+        tensors: Sequence[Tensor],
+        ranges: Sequence[Extremes | None],
+        weights: Sequence[float | Tensor],
+        options: Mapping[str, Mapping[str, object]],
+    ) -> Fusion | None:
+        if not frame.calls:
+            return None
+        calls = frame.calls
+        if options:
+            calls = tuple(self._call(p, options) for p in frame.parts if p.term in frame.callers)
+        own = [weights[term] for term in frame.callers]
+        return self._fuser(calls, tensors, own, extremes=ranges, gram=self._conflict)
+
+    def _plan(
+        self,
+        frame: _Frame,
+        taken: tuple[int, ...],
+        fusion: Fusion | None,
+        enabled: Sequence[bool],
+    ) -> _Plan:
+        slopes: list[tuple[int, int]] = []
+        if fusion is not None:
+            slopes = [(taken[call], x) for call, x in fusion.solution.norms]
+        rest = _split.make_plan(
+            [part for part in frame.parts if part.term not in taken],
+            frame.with_grad,
+            frozenset(x for _, x in slopes),
+        )
+        graded = sorted({*rest.fanned, *(x for _, x in slopes)})
+        alone = tuple(x for x in graded if x not in rest.fanned)
+        number = {x: s for s, x in enumerate(graded)}
+        measured = {term for term, _ in (*rest.aliases, *slopes)}
+        active = {part.term for part in frame.parts if part.active}
+        layout = Layout(
+            terms=tuple(term.name for term in self._terms),
+            enabled=tuple(enabled),
+            active=tuple(t in active for t in range(len(self._terms))),
+            measured=tuple(t in measured for t in range(len(self._terms))),
+            inputs=tuple(
+                tuple(sorted({frame.names[name] for name in term.inputs})) for term in self._terms
+            ),
+            allows_negative_infinity=tuple(
+                penalties.accepts_negative_infinity(term.penalty, term.options)
+                for term in self._terms
+            ),
+            tensors={name: number[x] for name, x in frame.names.items() if x in number},
+            distinct=len(frame.distinct),
+            tapped=tuple((term, number[x]) for term, x in rest.aliases),
+            tapped_sums=tuple(number[x] for x in rest.fanned),
+            known=tuple((term, number[x]) for term, x in slopes),
+            known_sums=tuple(number[x] for x in alone),
+        )
+        return _Plan(rest, alone, layout)
+
+    def _tap(self, plan: _Plan) -> GradientTap | None:
+        if not plan.rest.fanned:
+            return None
+        return GradientTap(terms=len(self._terms) if self._conflict else 0)
+
+    def _gram(self, fusion: Fusion | None, taken: tuple[int, ...]) -> Tensor | None:
+        if fusion is None or fusion.solution.gram is None:
+            return None
+        # A term that is disabled has no gradient: cosines with it are NaN.
+        gram = fusion.solution.gram.new_zeros(len(self._terms), len(self._terms))
+        gram[torch.tensor(taken)[:, None], torch.tensor(taken)] = fusion.solution.gram
+        return gram
+
+
+def _flat(ranges: Sequence[Extremes | None]) -> list[Scalar]:
+    return [number for pair in ranges for number in pair or (0.0, 0.0)]
+
+
+def _known_norms(plan: _Plan, fusion: Fusion | None) -> list[Scalar]:
+    if fusion is None:
+        return []
+    solution = fusion.solution
+    return [*solution.norms.values(), *(solution.total_norms[x] for x in plan.alone)]
+
+
+def _sum(totals: Sequence[Tensor], like: Tensor | None) -> Tensor:
+    if not totals:
+        return torch.zeros(()) if like is None else like.new_zeros(())
+    return totals[0] if len(totals) == 1 else totals[0] + totals[1]
