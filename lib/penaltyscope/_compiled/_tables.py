@@ -17,20 +17,21 @@ class Tables(NamedTuple):
 
     matrix: Tensor
     """``[F + SF + S, K]``: values up to factors; squared norms by tensor and call; of totals."""
-    offset: Tensor
-    """``[F + SF + S]``, added to them: NaN where there is no slope, else 0."""
     fields: Sequence[Tensor]
     """For each of the S tensors ``[F, m]``: how slopes are made of its fields."""
     products: Sequence[Tensor]
     """For each of the S tensors ``[m, m]``: positions of the fields' inner products."""
 
 
-def make_tables(plan: Plan, fields: Mapping[int, Sequence[int]], *, gram: bool) -> Tables:
+def make_tables(
+    plan: Plan, fields: Mapping[int, Sequence[int]], device: torch.device, *, gram: bool
+) -> Tables:
     """The tables of a plan.
 
     Args:
         plan: of the calls.
         fields: by tensor those that its slopes are made of.
+        device: where they are needed.
         gram: whether the plan has all of the fields' inner products.
     """
     order = [place for task in (*plan.early, *plan.main) for place in task.numbers]
@@ -47,11 +48,6 @@ def make_tables(plan: Plan, fields: Mapping[int, Sequence[int]], *, gram: bool) 
     for line, numbers in zip(matrix, lines, strict=True):
         for coefficient, place in numbers:
             line[position[place]] += coefficient
-    offset = torch.zeros(len(lines), dtype=torch.float64)
-    slots = [(x, call) for x in fields for call in plan.forms]
-    for i, slot in enumerate(slots):
-        if slot not in squares:
-            offset[len(row) + i] = torch.nan
     parts = {x: torch.zeros(len(row), len(own), dtype=torch.float64) for x, own in fields.items()}
     for slope in plan.slopes:
         for coefficient, field in slope.parts:
@@ -60,4 +56,8 @@ def make_tables(plan: Plan, fields: Mapping[int, Sequence[int]], *, gram: bool) 
         torch.tensor([[position[plan.products[x, f, g]] for g in own] for f in own])
         for x, own in (fields.items() if gram else ())
     ]
-    return Tables(matrix, offset, [*parts.values()], products)
+    return Tables(
+        matrix.to(device),
+        [part.to(device) for part in parts.values()],
+        [places.to(device) for places in products],
+    )

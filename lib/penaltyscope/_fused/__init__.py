@@ -12,7 +12,6 @@ from penaltyscope._fused._form import Form, Situation, Sketch, Whole
 from penaltyscope._fused._fuser import Fuser, Fusion, classes_of, full_precision
 from penaltyscope._fused._plan import Numbers, Plan, Task, make_plan
 from penaltyscope._fused._program import Leaf
-from penaltyscope._fused._scalar import sum_dtype, vector, wide
 from penaltyscope._fused._solve import Solution
 
 __all__ = [
@@ -35,7 +34,4 @@ __all__ = [
     "make_plan",
     "masked_share",
     "request",
-    "sum_dtype",
-    "vector",
-    "wide",
 ]
