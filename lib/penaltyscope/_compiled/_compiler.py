@@ -1,6 +1,5 @@
 """The compiled engine: one graph for all calls that can be traced."""
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -8,9 +7,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from penaltyscope._compiled._apart import Backend
 from penaltyscope._compiled._graph import Blueprint, Inputs
 from penaltyscope._compiled._reach import reachable
-from penaltyscope._compiled._runner import Backend, Runner
+from penaltyscope._compiled._runner import Runner
 from penaltyscope._compiled._solution import Found, scales, solution
 from penaltyscope._compiled._tables import Tables, make_tables
 from penaltyscope._compiled._traced import TracedRequest, can_be_traced, distinct, traced
@@ -50,8 +50,8 @@ class _Graph:
     run: Runner
     taken: tuple[int, ...]
     """Positions of its calls."""
-    traced: tuple[int, ...]
-    """Of these calls those without a closed form, as the plan numbers them."""
+    traced: Mapping[int, int]
+    """Of those without a closed form, positions by the plan's numbers."""
     held: tuple[Tensor, ...]
     """What they can reach."""
     calls: tuple[Call, ...]
@@ -108,7 +108,7 @@ class Compiler:
             inputs = Inputs(
                 tensors=given,
                 masks=masks,
-                traced={i: traced(calls[graph.taken[n]]) for n, i in enumerate(graph.blueprint.plan.forms) if i in graph.traced},
+                traced={i: traced(calls[position]) for i, position in graph.traced.items()},
                 scales=scales(graph.blueprint, given, own),
             )
             outputs = graph.run(graph.blueprint, graph.tables, inputs)
@@ -154,23 +154,21 @@ class Compiler:
             fields,
             tuple(x for x, kind in enumerate(classes) if kind >= 0),
         )
-        free = tuple(i for i in plan.forms if isinstance(asked[ready[i]], TracedRequest))
+        free = {i: ready[i] for i in plan.forms if isinstance(asked[ready[i]], TracedRequest)}
         graph = _Graph(
             blueprint=blueprint,
             tables=make_tables(plan, fields, tensors[0].device, gram=gram),
             run=Runner(self._backend),
             taken=tuple(ready[i] for i in plan.forms),
             traced=free,
-            held=tuple(x for i in free for x in _held(calls[ready[i]])),
+            held=tuple(x for position in free.values() for x in _held(calls[position])),
             calls=tuple(calls),
         )
         known.append(graph)
         return graph
 
 
-def _ask(
-    call: Call, masks: list[Tensor], classes: Sequence[int], wanted: Sequence[bool]
-) -> _Asked:
+def _ask(call: Call, masks: list[Tensor], classes: Sequence[int], wanted: Sequence[bool]) -> _Asked:
     own: list[Tensor] = [*masks]
     closed = request(call, own, active=True)
     if closed is not None and closed.fits(classes):
@@ -195,9 +193,7 @@ def _fields(plan: Plan) -> dict[int, tuple[int, ...]]:
     return {x: tuple(own) for x, own in fields.items()}
 
 
-def _check_masks(
-    blueprint: Blueprint, tensors: Sequence[Tensor], masks: Sequence[Tensor]
-) -> None:
+def _check_masks(blueprint: Blueprint, tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
     # Here, because an error inside of a graph would be the compiler's.
     for call, form in blueprint.plan.forms.items():
         own, mask = blueprint.arguments[call]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 _FOREIGN = ("torch", "penaltyscope.", "math", "functools", "numpy")
 """Modules whose functions hold no tensors of the user's."""
+_HOLDING_NOTHING = (ModuleType, BuiltinFunctionType, type, str, bytes, int, float)
 _MOST_OBJECTS = 10_000
 
 
@@ -20,7 +21,7 @@ def reachable(thing: object) -> Iterator[Tensor]:
     waiting = [thing]
     while waiting and len(seen) < _MOST_OBJECTS:
         current = waiting.pop()
-        if id(current) in seen or isinstance(current, ModuleType | type | str | bytes | int | float):
+        if id(current) in seen or isinstance(current, _HOLDING_NOTHING):
             continue
         seen.add(id(current))
         if isinstance(current, Tensor):
@@ -43,13 +44,17 @@ def _held(thing: object) -> Iterator[object]:
         yield from thing.values()
     elif isinstance(thing, list | tuple | set | frozenset):
         yield from thing
-    elif not isinstance(thing, BuiltinFunctionType):
-        yield from getattr(thing, "__dict__", {}).values()
-        for kind in type(thing).__mro__:
-            slots = kind.__dict__.get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                yield getattr(thing, name, None)
-        yield type(thing).__dict__.get("__call__")
+    else:
+        yield from _of_object(thing)
+
+
+def _of_object(thing: object) -> Iterator[object]:
+    yield from getattr(thing, "__dict__", {}).values()
+    for kind in type(thing).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            yield getattr(thing, name, None)
+    yield type(thing).__dict__.get("__call__")
 
 
 def _of_function(function: FunctionType) -> Iterator[object]:

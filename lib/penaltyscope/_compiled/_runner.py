@@ -1,17 +1,10 @@
 """A compiled function, and what is done when there is none."""
 
 import logging
-from collections.abc import Callable
-from types import FunctionType
-from typing import Any, TypeAlias
 
-import torch
-
+from penaltyscope._compiled._apart import Backend, compiled_apart
 from penaltyscope._compiled._graph import Blueprint, Inputs, Outputs, evaluate
 from penaltyscope._compiled._tables import Tables
-
-Backend: TypeAlias = str | Callable[..., Any]
-"""What ``torch.compile`` takes for one."""
 
 _logger = logging.getLogger("penaltyscope")
 
@@ -20,9 +13,7 @@ class Runner:
     """``evaluate``, compiled apart from all others: each has its own graphs."""
 
     def __init__(self, backend: Backend) -> None:
-        # The compiler keeps graphs, and a limit to their number, by code object.
-        own = FunctionType(evaluate.__code__.replace(), evaluate.__globals__)
-        self._run = torch.compile(own, fullgraph=True, backend=backend)
+        self._run = compiled_apart(evaluate, backend)
         self._broken = False
 
     def __call__(self, blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs | None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from penaltyscope._compiled._graph import Blueprint, Outputs
 from penaltyscope._fused import Form, Solution
-from penaltyscope._scalar import Extremes, Scalar, on_host, sum_dtype, vector
+from penaltyscope._scalar import Extremes, Scalar, on_host, vector
 
 
 def scales(
@@ -71,9 +71,8 @@ def solution(
     plan, outputs = found.blueprint.plan, found.outputs
     number = {call: i for i, call in enumerate(plan.forms)}
     sloped = {(number[slope.call], slope.tensor) for slope in plan.slopes}
-    double = any(
-        tensors[x].dtype == torch.float64 for own, _ in found.blueprint.arguments.values() for x in own
-    )
+    used = {x for own, _ in found.blueprint.arguments.values() for x in own}
+    double = any(tensors[x].dtype == torch.float64 for x in used)
     dtype = torch.float64 if double else torch.float32
     pairs = zip(found.blueprint.fields, outputs.gradients, strict=True)
     gram = outputs.gram

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from penaltyscope._compiled._apart import compiled_apart
 from penaltyscope._fused import Call, Form, Sketch, Whole
 from penaltyscope._scalar import sum_dtype
 
@@ -106,19 +106,13 @@ def can_be_traced(call: Call, tensors: Sequence[Tensor], wanted: Sequence[bool])
         except Exception:  # noqa: BLE001  # the split engine will raise it
             return False
         try:
-            run = torch.compile(partial(_alone, traced(call)), fullgraph=True, backend="eager")
+            run = compiled_apart(value_and_slopes, "eager")
             with torch.no_grad():
-                run(chosen, [wanted[x] for x in own])
+                run(traced(call), chosen, [wanted[x] for x in own])
         except Exception as error:  # noqa: BLE001  # whatever it is: there is another engine
-            _logger.warning("compile=True: %r is evaluated outside the graph: %s", call.penalty, error)
+            _logger.warning("compile=True: %r is not in the graph: %s", call.penalty, error)
             return False
     return value.is_floating_point()
-
-
-def _alone(
-    call: Traced, tensors: Sequence[Tensor], wanted: Sequence[bool]
-) -> tuple[Tensor, Sequence[Tensor | None]]:
-    return value_and_slopes(call, tensors, wanted)
 
 
 def _replaced(*_: object) -> tuple[Tensor, Sequence[Tensor | None]]:

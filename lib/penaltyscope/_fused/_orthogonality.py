@@ -10,7 +10,6 @@ from torch import Tensor
 from penaltyscope._fused._blocks import blocks
 from penaltyscope._fused._form import Mask, Sketch, Whole
 from penaltyscope._numerics import accumulator
-from penaltyscope._scalar import on_host
 from penaltyscope.penalties._arguments import choice
 from penaltyscope.penalties._reduction import aligned, dropped
 
@@ -71,12 +70,7 @@ def _of_unit_rows(
     x: Tensor, mode: Mode, kept: Tensor | float, *, wanted: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The same of the rows divided by their lengths; a zero row stays zero and has no gradient."""
-    y, inverse = torch.empty_like(x), x.new_empty(x.shape[0], 1)
-    for part, own, shrink in blocks(x, y, inverse):
-        # As _numerics.unit, which has derivatives to take care of.
-        torch.sum(part.square(), -1, keepdim=True, out=shrink)
-        shrink.rsqrt_().nan_to_num_(nan=math.nan, posinf=0.0)
-        torch.mul(part, shrink, out=own)
+    y, inverse = _unit(x)
     narrow = y.shape[0] >= 2 * y.shape[1]
     if narrow:
         # ‖Y Yᵀ‖ = ‖Yᵀ Y‖. So many rows are far from orthogonal: the difference keeps its digits.
@@ -98,10 +92,24 @@ def _of_unit_rows(
     return value, slope
 
 
+def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows divided by their lengths, and ``[n, 1]``, what they were multiplied with."""
+    # As _numerics.unit, which has derivatives to take care of.
+    if torch.compiler.is_compiling():
+        shrink = x.square().sum(-1, keepdim=True).rsqrt().nan_to_num(nan=math.nan, posinf=0.0)
+        return x * shrink, shrink
+    y, inverse = torch.empty_like(x), x.new_empty(x.shape[0], 1)
+    for part, own, shrink in blocks(x, y, inverse):
+        torch.sum(part.square(), -1, keepdim=True, out=shrink)
+        shrink.rsqrt_().nan_to_num_(nan=math.nan, posinf=0.0)
+        torch.mul(part, shrink, out=own)
+    return y, inverse
+
+
 def _symmetric_product(y: Tensor) -> Tensor:
     """``Yᵀ Y``."""
     columns = y.shape[1]
-    if columns < _WIDE or not on_host(y):
+    if columns < _WIDE or y.device.type != "cpu":
         return y.T @ y
     product = y.new_empty(columns, columns)
     step = -(-columns // _PANELS)
