@@ -15,7 +15,7 @@ from torch import Tensor
 from penaltyscope import _split, penalties
 from penaltyscope._compiled import Compiler
 from penaltyscope._fan import GradientTap
-from penaltyscope._fused import Call, Fuser, Fusion
+from penaltyscope._fused import Call, Fuser, Fusion, may_have_form
 from penaltyscope._scalar import Extremes, Scalar, extremes, read, read_one, row
 from penaltyscope.result import Layout
 from penaltyscope.term import Term
@@ -121,8 +121,8 @@ class Engine:
             for part, value in zip(plan.rest.parts, numbers, strict=True):
                 values[part.term] = value
         total = _sum(totals, like=tensors[0] if tensors else base)
-        if tap is not None and total.requires_grad:
-            total.register_hook(tap.set_scale)
+        if tap is not None and total.grad_fn is not None:
+            total.grad_fn.register_prehook(tap.set_scale)
         numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion)]
         numbers += [read_one(x.detach()) for x in (total, base) if x is not None]
         return Evaluation(
@@ -160,8 +160,10 @@ class Engine:
                 for t, term in enumerate(self._terms)
                 if enabled[t]
             ]
-            # With inner products it is all or none; a term without a gradient takes no part.
-            callers = [p for p in parts if self._terms[p.term].differentiable]
+            measured = [p for p in parts if self._terms[p.term].differentiable]
+            callers = [p for p in measured if may_have_form(self._terms[p.term].penalty)]
+            if self._conflict and len(callers) < len(measured):
+                callers = []  # inner products are of all terms or of none
             frame = self._frames[key] = _Frame(
                 distinct=distinct,
                 names=names,

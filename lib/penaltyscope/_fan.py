@@ -5,7 +5,6 @@ gradient of each alias separately; their norms are taken in passing, and their s
 where the tensor came from. Nothing is evaluated twice.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -14,10 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_LONG = 1 << 16
-"""A float32 sum of more squares than this loses digits on the CPU (1e-3 at 64 M) ..."""
-_ROW = 1 << 12
-"""... so it is made of sums of this many."""
+from penaltyscope._norm import norms
+from penaltyscope._scalar import read_one, row
 
 TOGETHER = -1
 """The user of a tensor that stands for all terms whose norms are known without this pass."""
@@ -41,9 +38,9 @@ class GradientTap:
         self.settled_ns = 0
         """Unix time in nanoseconds at which the norms were there; 0 before."""
 
-    def set_scale(self, gradient: Tensor) -> None:
-        """The hook on ``total``."""
-        self.scale = gradient.detach()
+    def set_scale(self, gradients: Sequence[Tensor]) -> None:
+        """The hook on the node that made the total."""
+        self.scale = gradients[0].detach()
 
 
 class _Fan(torch.autograd.Function):
@@ -117,9 +114,9 @@ def _row(gradients: list[Tensor | None], scale: Tensor | None) -> Tensor | None:
     present = [g for g in gradients if g is not None]
     if not present or scale is None:
         return None
-    zero = torch.zeros((), dtype=torch.float32, device=present[0].device)
-    norms = [zero if g is None else norm(g).to(zero.device) for g in gradients]
-    return torch.stack([*norms, scale.to(zero.device)])
+    found = iter(norms(present))
+    numbers = [0.0 if g is None else next(found) for g in gradients]
+    return row([*numbers, read_one(scale)], present[0].device)
 
 
 def _gram(groups: Sequence[Mapping[int, Tensor]], terms: int) -> Tensor | None:
@@ -132,31 +129,3 @@ def _gram(groups: Sequence[Mapping[int, Tensor]], terms: int) -> Tensor | None:
         product = rows @ rows.T
         total = product if total is None else total + product.to(total)
     return total
-
-
-def norm(x: Tensor) -> Tensor:
-    """Euclidean norm of all elements as a 0-d tensor, right wherever it fits into float64."""
-    if x.device.type == "cuda":
-        return _norm(x, torch.float64)  # free: the kernel waits for memory
-    if x.device.type != "cpu":
-        return _norm(x, torch.float32)
-    result = _norm_in_parts(x, torch.promote_types(x.dtype, torch.float32))
-    # Squares overflow long before the gradient does. On the CPU a look at the number costs no
-    # synchronisation, and float64 costs something only where it is needed.
-    if not math.isfinite(result.numpy()):
-        result = _norm_in_parts(x, torch.float64)
-    return result
-
-
-def _norm_in_parts(x: Tensor, dtype: torch.dtype) -> Tensor:
-    if x.numel() <= _LONG:
-        return _norm(x, dtype)
-    flat = x.flatten()
-    whole = flat.numel() // _ROW * _ROW
-    rows = torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), dim=1, dtype=dtype)
-    return _norm(torch.cat((rows, _norm(flat[whole:], dtype).unsqueeze(0))), dtype)
-
-
-def _norm(x: Tensor, dtype: torch.dtype) -> Tensor:
-    result: Tensor = torch.linalg.vector_norm(x, dtype=dtype)
-    return result

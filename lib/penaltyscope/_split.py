@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope._fan import TOGETHER, GradientTap, fan
-from penaltyscope._weights import weight_tensor
+from penaltyscope._weights import constant, weight_tensor
 from penaltyscope.term import Term
 
 
@@ -138,8 +138,7 @@ def evaluate(
     if any(isinstance(weight, Tensor) for weight in own):
         contributions = torch.where(scale == 0, 0.0, contributions)
     if not all(part.active for part in plan.parts):
-        active = torch.tensor([part.active for part in plan.parts])
-        active = active.to(stacked.device, non_blocking=True)
+        active = constant([part.active for part in plan.parts], torch.bool, stacked)
         contributions = torch.where(active, contributions, 0.0)
     return Evaluation(values=stacked.detach(), total=contributions.sum())
 

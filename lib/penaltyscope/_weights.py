@@ -1,17 +1,34 @@
-"""Weights as one tensor beside the values."""
+"""Numbers of the host as tensors beside the values."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 
+def constant(numbers: Sequence[float] | Sequence[bool], dtype: torch.dtype, like: Tensor) -> Tensor:
+    """The numbers as a vector on the device of ``like``; not to be changed in place.
+
+    A copy to an accelerator is made once: another would make the host wait for it, or would be
+    kept out of a CUDA graph.
+    """
+    if like.device.type == "cpu" or torch.compiler.is_compiling():
+        return torch.tensor(numbers, dtype=dtype, device=like.device)
+    return _kept(tuple(numbers), dtype, like.device)
+
+
 def weight_tensor(weights: Sequence[float | Tensor], like: Tensor) -> Tensor:
     """``[T]``, the weights in the dtype and on the device of ``like``."""
     numbers = [0.0 if isinstance(weight, Tensor) else weight for weight in weights]
-    # A plain copy to an accelerator would make the host wait for it.
-    fixed = torch.tensor(numbers, dtype=like.dtype).to(like.device, non_blocking=True)
-    if numbers == list(weights):
+    fixed = constant(numbers, like.dtype, like)
+    if not any(isinstance(weight, Tensor) for weight in weights):
         return fixed
     parts = [w.to(like) if isinstance(w, Tensor) else fixed[i] for i, w in enumerate(weights)]
     return torch.stack(parts)
+
+
+@lru_cache(maxsize=1024)
+def _kept(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(mode=False):
+        return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from penaltyscope._fan import norm
+from penaltyscope._norm import norm
 
 
 def gradient_norm(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

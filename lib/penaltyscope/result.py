@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope._fan import GradientTap
-from penaltyscope._weights import weight_tensor
+from penaltyscope._weights import constant, weight_tensor
 from penaltyscope.gradients import cosines, shares
 
 
@@ -81,7 +81,7 @@ class Statistics:
     def contributions(self) -> Tensor:
         """``[T]``; 0 for a term that is not active."""
         weights = weight_tensor(self.weights, self.values).detach()
-        active = torch.tensor(self.layout.active).to(weights.device, non_blocking=True)
+        active = constant(self.layout.active, torch.bool, weights)
         return torch.where(active & (weights != 0), weights * self.values, 0.0)
 
     def gradient_norms(self) -> Tensor:

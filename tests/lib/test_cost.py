@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -60,26 +63,46 @@ def teacher() -> Tensor:
     return torch.zeros(32, 128).log_softmax(-1)
 
 
-def test_splitting_adds_at_most_a_tenth_to_the_operations_of_a_plain_step() -> None:
-    pipeline, target = ps.Pipeline(TERMS), teacher()
+def plain(student: Tensor) -> None:
+    inputs = {"student": student, "teacher": teacher()}
+    loss = student.mean()
+    for term in TERMS:
+        value = term.penalty(*(inputs[name] for name in term.inputs), **term.options)
+        loss = loss + term.weight * value  # type: ignore[operator]
+    loss.backward()
 
-    def split(student: Tensor) -> None:
+
+def opaque(term: ps.Term) -> ps.Term:
+    """The same term, but nobody can know that it has a closed form."""
+    return replace(term, penalty=partial(term.penalty))
+
+
+@pytest.mark.parametrize(
+    ("terms", "bound"),
+    [
+        ([opaque(term) for term in TERMS], 1.0),
+        (TERMS, 0.4),
+        ([*TERMS[:4], *map(opaque, TERMS[4:])], 0.8),
+    ],
+    ids=["split", "fused", "half of each"],
+)
+def test_norms_of_all_terms_cost_fewer_operations_than_none(
+    terms: list[ps.Term], bound: float
+) -> None:
+    pipeline, target = ps.Pipeline(terms), teacher()
+
+    def measured(student: Tensor) -> None:
         pipeline(student=student, teacher=target, base=student.mean()).loss.backward()
 
-    def plain(student: Tensor) -> None:
-        inputs = {"student": student, "teacher": target}
-        loss = student.mean()
-        for term in TERMS:
-            value = term.penalty(*(inputs[name] for name in term.inputs), **term.options)
-            loss = loss + term.weight * value  # type: ignore[operator]
-        loss.backward()
-
-    ratio = counted(split).compute / counted(plain).compute
-    assert ratio <= 1.10, f"{ratio:.3f} times the operations"
+    counted(measured)  # the first step lays out the others
+    ratio = counted(measured).compute / counted(plain).compute
+    assert ratio <= bound, f"{ratio:.3f} times the operations"
 
 
-def test_a_watched_step_never_waits_for_the_device() -> None:
-    pipeline, target = ps.Pipeline(TERMS), teacher()
+@pytest.mark.parametrize("own", [False, True], ids=["fused", "split"])
+def test_a_watched_step_never_waits_for_the_device(own: bool) -> None:
+    pipeline = ps.Pipeline([*map(opaque, TERMS)] if own else TERMS)
+    target = teacher()
     operations = []
     with ps.watch(pipeline, run="cost", endpoint="http://127.0.0.1:9"):
         for _ in range(3):

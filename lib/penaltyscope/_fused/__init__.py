@@ -6,7 +6,7 @@ run on blocks of rows that fit into the cache; autograd then finds the gradient 
 total ready.
 """
 
-from penaltyscope._fused._catalogue import Call, Request, request
+from penaltyscope._fused._catalogue import Call, Request, may_have_form, request
 from penaltyscope._fused._evaluation import dropped_rows, masked_share
 from penaltyscope._fused._form import Form, Situation, Sketch, Whole
 from penaltyscope._fused._fuser import Fuser, Fusion, classes_of, full_precision
@@ -33,5 +33,6 @@ __all__ = [
     "full_precision",
     "make_plan",
     "masked_share",
+    "may_have_form",
     "request",
 ]

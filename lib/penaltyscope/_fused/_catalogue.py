@@ -43,6 +43,12 @@ class Call:
         return self.penalty(*(tensors[i] for i in self.tensors), **self.options)
 
 
+def may_have_form(penalty: Callable[..., Tensor]) -> bool:
+    """Whether there is a closed form for at least some arguments."""
+    # Only functions: a callable object need not be hashable.
+    return isinstance(penalty, FunctionType) and penalty in _FORMS
+
+
 class Request(NamedTuple):
     """As much of a call as its form depends on."""
 
@@ -79,9 +85,9 @@ def request(call: Call, masks: list[Tensor], *, active: bool) -> Request | None:
         masks: those of earlier calls; a new one is added.
         active: whether the call's gradient counts.
     """
-    # Only functions: a callable object need not be hashable.
-    known = _FORMS.get(call.penalty) if isinstance(call.penalty, FunctionType) else None
-    if known is None or known[0] != len(call.tensors) or call.options.get("reduction") == "none":
+    if not may_have_form(call.penalty) or call.options.get("reduction") == "none":
+        return None
+    if _FORMS[call.penalty][0] != len(call.tensors):
         return None
     options = tuple((name, value) for name, value in call.options.items() if name != "mask")
     try:

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from penaltyscope._fused._blocks import blocks
 from penaltyscope._fused._form import Mask, Sketch, Whole
+from penaltyscope._norm import LEAST_SQUARE, MOST_SQUARE
 from penaltyscope._numerics import accumulator
+from penaltyscope._scalar import on_host, read
 from penaltyscope.penalties._arguments import choice
 from penaltyscope.penalties._reduction import aligned, dropped
 
@@ -70,6 +72,11 @@ def _of_unit_rows(
     x: Tensor, mode: Mode, kept: Tensor | float, *, wanted: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The same of the rows divided by their lengths; a zero row stays zero and has no gradient."""
+    if x.shape[0] <= x.shape[1] and on_host(x):
+        gram = x @ x.T
+        # Squares that overflow or vanish need the rows themselves.
+        if _ordinary(gram.diagonal()):
+            return _of_few_rows(x, gram, mode, kept, wanted=wanted)
     y, inverse = _unit(x)
     narrow = y.shape[0] >= 2 * y.shape[1]
     if narrow:
@@ -90,6 +97,29 @@ def _of_unit_rows(
         along = (part * own).sum(-1, keepdim=True)
         part.addcmul_(own, along, value=-1.0).mul_(shrink)
     return value, slope
+
+
+def _of_few_rows(
+    x: Tensor, gram: Tensor, mode: Mode, kept: Tensor | float, *, wanted: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The same once more: of the long rows themselves there is nothing but two products."""
+    shrink = gram.diagonal().rsqrt()
+    gram *= shrink[:, None] * shrink
+    gram.fill_diagonal_(0.0)
+    along = gram.square().sum(-1)
+    value = along.sum()
+    if mode != "soft":
+        excess = 1.0 - torch.as_tensor(kept, dtype=x.dtype).expand(x.shape[0])
+        value = value + (excess.square().sum() if mode == "hard" else excess.sum().square())
+    if not wanted:
+        return value, None
+    gram.diagonal().copy_(-along)
+    return value, gram.mul_(shrink[:, None] * shrink) @ x
+
+
+def _ordinary(squares: Tensor) -> bool:
+    low, high = map(float, read([squares.amin(), squares.amax()]))
+    return low > LEAST_SQUARE and high < MOST_SQUARE
 
 
 def _unit(x: Tensor) -> tuple[Tensor, Tensor]:

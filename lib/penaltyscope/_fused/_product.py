@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
+from penaltyscope._norm import dot, precise, widest
 from penaltyscope._scalar import Scalar
 
-_LONGEST = 1 << 16
-"""A float32 inner product of more elements loses digits on the CPU."""
 
 _SHORTEST = 64
 
@@ -16,30 +15,23 @@ def plain_sum(x: Tensor) -> Tensor:
     return _by_row(x) if torch.compiler.is_compiling() else x.sum()
 
 
-def square_sum(x: Tensor, precise: bool) -> Tensor:
+def square_sum(x: Tensor, precisely: bool) -> Tensor:
     """``Σx²``, likewise; precise where squares overflow or vanish."""
     if torch.compiler.is_compiling():
-        return inner(x, x, precise)
-    if not precise:
-        return x.square().sum()
-    norm: Tensor = torch.linalg.vector_norm(x, dtype=_widest(x))
-    return norm.square()
+        return inner(x, x, precisely)
+    return precise(x).square() if precisely else x.square().sum()
 
 
-def inner(a: Tensor, b: Tensor, precise: bool) -> Tensor:
+def inner(a: Tensor, b: Tensor, precisely: bool) -> Tensor:
     """``Σab``, likewise."""
     if torch.compiler.is_compiling():
-        return _by_row(a.to(_widest(a)) * b.to(_widest(b)) if precise else a * b)
-    if precise and a is b:
-        return square_sum(a, precise)
-    if precise:
-        a, b = a.to(_widest(a)), b.to(_widest(b))
+        return _by_row(a.to(widest(a)) * b.to(widest(b)) if precisely else a * b)
+    if precisely and a is b:
+        return precise(a).square()
+    if precisely:
+        a, b = a.to(widest(a)), b.to(widest(b))
     flat = a.reshape(-1)
-    a, b = flat, flat if a is b else b.reshape(-1)
-    if a.numel() <= _LONGEST or a.device.type != "cpu":
-        return torch.dot(a, b)
-    parts = zip(a.split(_LONGEST), b.split(_LONGEST), strict=True)
-    return torch.stack([torch.dot(left, right) for left, right in parts]).sum()
+    return dot(flat, flat if a is b else b.reshape(-1))
 
 
 def start(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
@@ -59,6 +51,7 @@ def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
 def _product(slope: Tensor, coefficient: Tensor) -> Tensor:
     # Only the device knows whether it is 0, and then 0 * NaN must be 0.
     return torch.where(coefficient == 0, 0.0, slope * coefficient)
+<<<<<<< HEAD
 
 
 def _by_row(x: Tensor) -> Tensor:
@@ -69,3 +62,5 @@ def _by_row(x: Tensor) -> Tensor:
 
 def _widest(x: Tensor) -> torch.dtype:
     return torch.float32 if x.device.type == "mps" else torch.float64
+=======
+>>>>>>> main

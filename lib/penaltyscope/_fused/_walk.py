@@ -7,10 +7,8 @@ from torch import Tensor
 
 from penaltyscope._fused._blocks import block_height
 from penaltyscope._fused._plan import Task
+from penaltyscope._norm import LEAST_SQUARE, MOST_SQUARE
 from penaltyscope._scalar import Scalar, on_host, read, wide
-
-# A sum of float32 squares between these has lost nothing to overflow or underflow.
-_LEAST, _MOST = 1e-30, 1e37
 
 Given = Tensor | Scalar | None
 """A matrix, of which each block takes its rows; a scalar; None where precision is asked for."""
@@ -30,7 +28,7 @@ def walk(task: Task, leaves: Sequence[Given], like: Tensor, numbers: list[Scalar
     _walk(task, leaves, like, numbers, precise=not quick)
     if quick and like.dtype != torch.float64:
         for place in task.squares:
-            if not _LEAST < numbers[place] < _MOST:
+            if not LEAST_SQUARE < numbers[place] < MOST_SQUARE:
                 _walk(task, leaves, like, numbers, precise=True)
                 return
 

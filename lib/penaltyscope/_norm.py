@@ -1,0 +1,61 @@
+"""Euclidean norms, right wherever they fit into float64, and sums that keep their digits."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from penaltyscope._scalar import Scalar, on_host, read
+
+LONGEST = 1 << 16
+"""A float32 sum over more elements loses digits on the CPU (1e-3 at 64 M)."""
+
+# A sum of float32 squares between these has lost nothing to overflow or underflow.
+LEAST_SQUARE, MOST_SQUARE = 1e-30, 1e37
+
+
+def norms(tensors: Sequence[Tensor]) -> list[Scalar]:
+    """The norm of all elements of each tensor; there is at least one tensor."""
+    if not all(on_host(x) for x in tensors):
+        return [precise(x) for x in tensors]
+    # On the CPU precision costs something: first without, and all of them read at once.
+    squares = read([dot(x, x) for x in map(_flat, tensors)])
+    return [
+        math.sqrt(square) if LEAST_SQUARE < square < MOST_SQUARE else float(precise(x).numpy())
+        for square, x in zip(squares, tensors, strict=True)
+    ]
+
+
+def norm(x: Tensor) -> Tensor:
+    """The same of one tensor, 0-d."""
+    found = norms([x])[0]
+    if isinstance(found, Tensor):
+        return found
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    fits = not math.isfinite(found) or found <= torch.finfo(dtype).max
+    return torch.tensor(found, dtype=dtype if fits else torch.float64)
+
+
+def precise(x: Tensor) -> Tensor:
+    """One norm in the widest dtype of the device, 0-d."""
+    result: Tensor = torch.linalg.vector_norm(x, dtype=widest(x))
+    return result
+
+
+def widest(x: Tensor) -> torch.dtype:
+    """The widest dtype of numbers on the device of ``x``."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product of two vectors, 0-d."""
+    if a.numel() <= LONGEST or a.device.type != "cpu":
+        return torch.dot(a, b)
+    parts = zip(a.split(LONGEST), b.split(LONGEST), strict=True)
+    return torch.stack([torch.dot(left, right) for left, right in parts]).sum()
+
+
+def _flat(x: Tensor) -> Tensor:
+    flat = x.reshape(-1)
+    return flat if x.dtype in (torch.float32, torch.float64) else flat.float()
