@@ -190,7 +190,7 @@ class Engine:
         options: Mapping[str, Mapping[str, object]],
     ) -> tuple[Fusion | None, tuple[int, ...], Sequence[Extremes | None]]:
         """Terms with a gradient that is there at once, their numbers, and the tensors' ranges."""
-        if self._compiler is not None and frame.calls and not torch.compiler.is_compiling():
+        if self._compiler is not None and frame.parts and not torch.compiler.is_compiling():
             # All terms, also those that are disabled now: enabling one makes no other graph.
             callers = [t for t, term in enumerate(self._terms) if term.differentiable]
             found = self._compiler(

@@ -6,7 +6,6 @@ from torch import Tensor
 from penaltyscope._norm import dot, precise, widest
 from penaltyscope._scalar import Scalar
 
-
 _SHORTEST = 64
 
 
@@ -51,16 +50,9 @@ def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
 def _product(slope: Tensor, coefficient: Tensor) -> Tensor:
     # Only the device knows whether it is 0, and then 0 * NaN must be 0.
     return torch.where(coefficient == 0, 0.0, slope * coefficient)
-<<<<<<< HEAD
 
 
 def _by_row(x: Tensor) -> Tensor:
     # All sums of a row are then one loop over it, which stays in the cache, and short enough for
-    # float32; rows that are very short would cost more than they contain.
+    # float32. Rows that are very short would cost more than they contain.
     return x.sum(-1) if x.shape[-1] >= _SHORTEST else x.sum().reshape(1)
-
-
-def _widest(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.device.type == "mps" else torch.float64
-=======
->>>>>>> main
