@@ -15,6 +15,7 @@ need() { # need PACKAGE COMMAND...
 need prometheus prometheus
 need prometheus-alertmanager prometheus-alertmanager alertmanager
 need chromium chromium
+need g++ "${CXX:-g++}"
 # Chromium draws nothing without a font.
 [ -d /usr/share/fonts/truetype ] || missing="$missing fonts-dejavu-core"
 [ -n "$missing" ] || exit 0

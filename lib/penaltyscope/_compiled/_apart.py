@@ -15,7 +15,7 @@ def compiled_apart(function: Callable[..., Any], backend: Backend) -> Callable[.
     # The compiler keeps graphs, and a limit to their number, by code object.
     own = FunctionType(function.__code__.replace(), function.__globals__)
     # Without it, allocating the many small buffers by Python takes longer than filling them.
-    options = {"cpp_wrapper": True} if backend == "inductor" else None
+    options: dict[str, Any] | None = {"cpp_wrapper": True} if backend == "inductor" else None
     compiled: Callable[..., Any] = torch.compile(
         own, fullgraph=True, backend=backend, options=options
     )

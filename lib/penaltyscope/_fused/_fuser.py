@@ -41,7 +41,8 @@ class Fusion:
         like = tensors[self.calls[0].tensors[0]].new_empty(0, dtype=self.solution.dtype)
         for w, value in zip(self.weights, self.solution.values, strict=True):
             if isinstance(w, Tensor) and w.requires_grad:
-                gradients.append(torch.where(w.detach() == 0, 0.0, value).to(like.dtype))
+                known = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+                gradients.append(known.where(w.detach() != 0, 0.0))
         plain = partial(_plain, self.calls, self.weights)
         return attach(self.solution.total, like, plain, tensors, weights, gradients)
 
