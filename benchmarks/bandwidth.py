@@ -1,4 +1,4 @@
-"""How much of the memory's bandwidth the pipeline makes use of.
+"""How much of the memory's bandwidth the compiled pipeline makes use of.
 
 The forward pass has values, norms, inner products and the total gradient. It has to read both
 inputs and to write the gradient, once; what else it moves is its own loss.
@@ -29,7 +29,7 @@ def _rows(shape: Shape, rounds: int, device: torch.device) -> list[Row]:
     student = torch.randn(shape, device=device).log_softmax(-1).requires_grad_()
     teacher = torch.randn(shape, device=device).log_softmax(-1)
     target = torch.empty_like(teacher)
-    pipeline = ps.Pipeline(ELEMENTWISE, conflict=True)
+    pipeline = ps.Pipeline(ELEMENTWISE, conflict=True, compile=True)
     calls: dict[str, Callable[[], object]] = {
         "copy": lambda: target.copy_(teacher),
         "pipeline": lambda: pipeline(student=student, teacher=teacher),

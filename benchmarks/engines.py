@@ -104,7 +104,7 @@ def _engines(
 def _with_orthogonality(shape: Shape, rounds: int) -> list[Row]:
     """In place of the elastic net; its matrix products are the same in every engine."""
     step = Step(TERMS, shape)
-    engines = ("split", "fused", "compiled")
+    engines = ("split", "fused")
     times = interleaved({n: getattr(step, n) for n in ("plain", *engines)}, rounds)
     return [
         Row(f"{n} / plain, with orthogonality, {[*shape]}", ratio(times, n, "plain"))
