@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
+from penaltyscope_service.access import Gate, Guard, Token
 from penaltyscope_service.api import EncodedRunPaths, create_api_router, refuse_arguments
 from penaltyscope_service.assets import create_assets_router
 from penaltyscope_service.ingest import (
@@ -48,6 +49,7 @@ class _Rest(FastAPI):
 def create_app(
     settings: Settings,
     *,
+    tokens: Sequence[Token] = (),
     clock: Callable[[], float] = time.time,
     registry: CollectorRegistry | None = None,
     announce: Callable[[str], object] = str,
@@ -56,6 +58,7 @@ def create_app(
 
     Args:
         settings: limits and where the history lies; host and port are the server's business.
+        tokens: who may send and look; without any, everyone who reaches the port.
         clock: Unix time in seconds.
         registry: where the service's metrics of itself go; default: one of its own.
         announce: called with the address of OTLP/gRPC, where that is served.
@@ -69,6 +72,7 @@ def create_app(
         settings.data_dir / HISTORY_FILE, limits=_limits(settings), clock=clock
     )
     registry = registry or CollectorRegistry()
+    gate = Gate(tokens, host_names=settings.own_names)
     writer = Writer(
         observatory, max_requests=settings.queue_requests, max_bytes=settings.queue_bytes
     )
@@ -79,6 +83,7 @@ def create_app(
         max_body_bytes=settings.max_body_bytes,
         max_reading_bytes=settings.queue_bytes,
         clock=clock,
+        gate=gate,
     )
 
     @asynccontextmanager
@@ -105,7 +110,7 @@ def create_app(
     rest.add_exception_handler(RequestValidationError, refuse_arguments)
     for router in _routers(observatory, writer, registry, title=rest.title):
         rest.include_router(router)
-    return Ingest(SecurityHeaders(EncodedRunPaths(rest)), receiver)
+    return Ingest(SecurityHeaders(Guard(EncodedRunPaths(rest), gate)), receiver)
 
 
 def _grpc(settings: Settings, receiver: Receiver) -> GrpcServer:

@@ -1,11 +1,11 @@
-"""The command line: ``penaltyscope serve``."""
+"""The command line: ``penaltyscope serve``, and what the other commands are."""
 
 import logging
 import sqlite3
 import sys
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Annotated, Any, Never
+from typing import Annotated, Any
 
 import typer
 from prometheus_client import CollectorRegistry
@@ -13,13 +13,17 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from penaltyscope_service import server
+from penaltyscope_service.access import Token, TokensError, read_tokens
 from penaltyscope_service.app import create_app
+from penaltyscope_service.complaint import fail
 from penaltyscope_service.connection import ConnectionLimits, ConnectionMetrics
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.ingest import overloaded
+from penaltyscope_service.issue import token
 from penaltyscope_service.settings import Settings, flag, variable
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+cli.add_typer(token, name="token")
 
 
 def main() -> None:
@@ -58,9 +62,11 @@ def serve(
     *,
     host: Annotated[str | None, _flag("host")] = None,
     port: Annotated[str | None, _flag("port")] = None,
+    host_names: Annotated[str | None, _flag("host_names")] = None,
     grpc: Annotated[bool | None, _flag("grpc")] = None,
     grpc_port: Annotated[str | None, _flag("grpc_port")] = None,
     data_dir: Annotated[str | None, _flag("data_dir")] = None,
+    tokens_file: Annotated[str | None, _flag("tokens_file")] = None,
     allow_remote: Annotated[bool | None, _flag("allow_remote")] = None,
     max_body_bytes: Annotated[str | None, _flag("max_body_bytes")] = None,
     max_connections: Annotated[str | None, _flag("max_connections")] = None,
@@ -87,21 +93,31 @@ def serve(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    tokens = _tokens(settings)
     try:
         listening = server.bind(settings.host, settings.port)
     except OSError as error:
-        _fail(f"cannot listen on {settings.host} port {settings.port} (--host, --port): {error}")
+        fail(f"cannot listen on {settings.host} port {settings.port} (--host, --port): {error}")
     with listening:
         _check_grpc(settings)
         registry = CollectorRegistry()
         urls = [server.address(listening)]
         try:
-            app = create_app(settings, registry=registry, announce=urls.append)
+            app = create_app(settings, tokens=tokens, registry=registry, announce=urls.append)
         except (OSError, sqlite3.Error, HistoryError) as error:
-            _fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
+            fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
         server.run(
             app, listening, limits=_limits(settings, registry), on_ready=lambda: _announce(urls)
         )
+
+
+def _tokens(settings: Settings) -> tuple[Token, ...]:
+    if settings.tokens_file is None:
+        return ()
+    try:
+        return read_tokens(settings.tokens_file)
+    except TokensError as error:
+        fail(f"{flag('tokens_file')}: {error}")
 
 
 def _check_grpc(settings: Settings) -> None:
@@ -109,11 +125,11 @@ def _check_grpc(settings: Settings) -> None:
     if not settings.grpc:
         return
     if find_spec("grpc") is None:
-        _fail("--grpc needs grpcio: pip install 'penaltyscope[grpc]'")
+        fail("--grpc needs grpcio: pip install 'penaltyscope[grpc]'")
     try:
         server.bind(settings.host, settings.grpc_port).close()
     except OSError as error:
-        _fail(
+        fail(
             f"cannot listen on {settings.host} port {settings.grpc_port} (--host, --grpc-port): "
             f"{error}"
         )
@@ -138,7 +154,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
     try:
         return Settings(**flags)
     except ValidationError as error:
-        return _fail("\n".join(_problem(detail, flags) for detail in error.errors()))
+        return fail("\n".join(_problem(detail, flags) for detail in error.errors()))
 
 
 def _problem(detail: ErrorDetails, flags: dict[str, Any]) -> str:
@@ -146,8 +162,3 @@ def _problem(detail: ErrorDetails, flags: dict[str, Any]) -> str:
     name = str(detail["loc"][0])
     source = flag(name) if name in flags else variable(name)
     return f"{source}: {message[:1].lower()}{message[1:]}, got {detail['input']!r}."
-
-
-def _fail(message: str) -> Never:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)

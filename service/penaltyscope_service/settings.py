@@ -25,11 +25,22 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=variable(""), frozen=True)
 
-    # Before host, whose check needs it.
+    # Before host, whose check needs both.
+    tokens_file: Annotated[
+        Path | None,
+        Field(description="Tokens, from penaltyscope token create; without, nobody needs one."),
+    ] = None
     allow_remote: Annotated[
-        bool, Field(description="Allow a host that other machines can reach.")
+        bool, Field(description="Allow a host that other machines can reach, without tokens.")
     ] = False
     host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    host_names: Annotated[
+        str,
+        Field(
+            description="Names, comma-separated, under which a loopback host is reached, as by a "
+            "proxy before it; localhost and addresses are."
+        ),
+    ] = ""
     port: Annotated[
         int,
         Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one."),
@@ -88,14 +99,22 @@ class Settings(BaseSettings):
         ),
     ] = "NORMAL"
 
+    @property
+    def own_names(self) -> frozenset[str] | None:
+        """Names by which the service may be reached; ``None``: by any."""
+        if not _is_loopback(self.host):
+            return None
+        return frozenset(name.strip().lower() for name in self.host_names.split(","))
+
     @field_validator("host")
     @classmethod
     def _stay_local(cls, host: str, info: ValidationInfo) -> str:
-        if not info.data.get("allow_remote") and not _is_loopback(host):
+        permitted = info.data.get("allow_remote") or info.data.get("tokens_file")
+        if not permitted and not _is_loopback(host):
             raise ValueError(
-                "must be a loopback address, since there is no authentication yet and everyone "
-                "who can reach the port can read and write every run "
-                f"({flag('allow_remote')} or {variable('allow_remote')}=true listens all the same)"
+                "must be a loopback address, since without tokens everyone who can reach the port "
+                f"can read and write every run ({flag('tokens_file')} asks for tokens; "
+                f"{flag('allow_remote')} or {variable('allow_remote')}=true listens all the same)"
             )
         return host
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 
-from penaltyscope_service.ingest._receiver import Headers, Receiver
+from penaltyscope_service.access import Headers
+from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
 from penaltyscope_service.ingest._status import as_refusal, describe
@@ -84,12 +85,12 @@ class GrpcServer:
             started = time.perf_counter()
             status, answer = HTTPStatus.OK, b""
             try:
-                self._receiver.admit(_headers(context))
+                token = self._receiver.admit(_headers(context))
                 with self._receiver.inflow.body() as arriving:
                     body = await self._read(messages)
                     arriving.add(len(body))
                 decoded = await self._receiver.keep(
-                    signal, body, "application/x-protobuf", "identity"
+                    signal, body, "application/x-protobuf", "identity", token=token
                 )
                 answer = signal.accept(decoded).SerializeToString()
             except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
@@ -115,8 +116,10 @@ class GrpcServer:
 
 
 def _headers(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Headers:
-    for name, value in context.invocation_metadata() or ():
-        yield name.encode(), value if isinstance(value, bytes) else value.encode()
+    return [
+        (name.encode(), value if isinstance(value, bytes) else value.encode())
+        for name, value in context.invocation_metadata() or ()
+    ]
 
 
 def _fail(context: "grpc.aio.ServicerContext[bytes, bytes]", refusal: RefusedError) -> None:

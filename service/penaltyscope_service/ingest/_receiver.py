@@ -1,16 +1,14 @@
 """What every request goes through, whichever transport brought it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
+from penaltyscope_service.access import Gate, Headers, Token
 from penaltyscope_service.decode import ContentType, Decoded
 from penaltyscope_service.ingest._body import ContentEncoding, decompress
 from penaltyscope_service.ingest._inflow import Inflow
 from penaltyscope_service.ingest._metrics import IngestMetrics
 from penaltyscope_service.ingest._signal import Signal
 from penaltyscope_service.ingest._writer import Writer
-
-Headers = Iterable[tuple[bytes, bytes]]
-"""Of an HTTP request, or the metadata of a call; names in lower case."""
 
 
 class Receiver:
@@ -24,28 +22,45 @@ class Receiver:
         max_body_bytes: int,
         max_reading_bytes: int,
         clock: Callable[[], float],
+        gate: Gate,
     ) -> None:
         self.metrics = metrics
         self.max_body_bytes = max_body_bytes
         self.inflow = Inflow(max_reading_bytes)
         self._writer = writer
         self._clock = clock
+        self._gate = gate
 
-    def admit(self, headers: Headers) -> None:
-        """Decides from the headers alone whether the body may be read.
+    def admit(self, headers: Headers) -> Token | None:
+        """Who sends, decided from the headers alone, before the body is read.
 
         The one place that asks who sends and whether there is room, for both transports.
 
         Raises:
-            RefusedError: if not.
+            DeniedError: if the sender may not.
+            RefusedError: if there is no room.
         """
-        del headers  # everyone who reaches the port may send
+        token = self._gate.admit(headers, "ingest")
         self._writer.require_room()
+        return token
 
     async def keep(
-        self, signal: Signal, body: bytes, content_type: ContentType, encoding: ContentEncoding
+        self,
+        signal: Signal,
+        body: bytes,
+        content_type: ContentType,
+        encoding: ContentEncoding,
+        *,
+        token: Token | None,
     ) -> Decoded:
         """Decodes a body and keeps what is in it; returns when that is durable.
+
+        Args:
+            signal: what is in it.
+            body: as it was sent.
+            content_type: how it is encoded.
+            encoding: how it is compressed.
+            token: from :meth:`admit`.
 
         Raises:
             InvalidRequestError: if it cannot be decoded.
@@ -60,4 +75,5 @@ class Receiver:
 
         decoded = await self._writer.submit(len(body), decode)
         self.metrics.kept(decoded)
+        self._gate.charge(token, sum(decoded.received.values()) + sum(decoded.refused.values()))
         return decoded
