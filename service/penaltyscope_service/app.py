@@ -119,6 +119,7 @@ def _grpc(settings: Settings, receiver: Receiver) -> GrpcServer:
         host=settings.host,
         port=settings.grpc_port,
         body_seconds=settings.body_seconds,
+        tls=settings.tls,
     )
 
 

@@ -67,6 +67,9 @@ def serve(
     grpc_port: Annotated[str | None, _flag("grpc_port")] = None,
     data_dir: Annotated[str | None, _flag("data_dir")] = None,
     tokens_file: Annotated[str | None, _flag("tokens_file")] = None,
+    tls_certificate: Annotated[str | None, _flag("tls_certificate")] = None,
+    tls_key: Annotated[str | None, _flag("tls_key")] = None,
+    tls_client_ca: Annotated[str | None, _flag("tls_client_ca")] = None,
     allow_remote: Annotated[bool | None, _flag("allow_remote")] = None,
     max_body_bytes: Annotated[str | None, _flag("max_body_bytes")] = None,
     max_connections: Annotated[str | None, _flag("max_connections")] = None,
@@ -94,6 +97,7 @@ def serve(
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     tokens = _tokens(settings)
+    _check_tls(settings)
     try:
         listening = server.bind(settings.host, settings.port)
     except OSError as error:
@@ -101,13 +105,17 @@ def serve(
     with listening:
         _check_grpc(settings)
         registry = CollectorRegistry()
-        urls = [server.address(listening)]
+        urls = [server.address(listening, tls=settings.tls)]
         try:
             app = create_app(settings, tokens=tokens, registry=registry, announce=urls.append)
         except (OSError, sqlite3.Error, HistoryError) as error:
             fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
         server.run(
-            app, listening, limits=_limits(settings, registry), on_ready=lambda: _announce(urls)
+            app,
+            listening,
+            limits=_limits(settings, registry),
+            tls=settings.tls,
+            on_ready=lambda: _announce(urls),
         )
 
 
@@ -118,6 +126,15 @@ def _tokens(settings: Settings) -> tuple[Token, ...]:
         return read_tokens(settings.tokens_file)
     except TokensError as error:
         fail(f"{flag('tokens_file')}: {error}")
+
+
+def _check_tls(settings: Settings) -> None:
+    try:
+        if settings.tls is not None:
+            settings.tls.check()
+    except OSError as error:
+        flags = ", ".join(map(flag, ("tls_certificate", "tls_key", "tls_client_ca")))
+        fail(f"cannot use the certificates ({flags}): {error}")
 
 
 def _check_grpc(settings: Settings) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from penaltyscope_service.tls import Tls
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -34,6 +36,16 @@ class Settings(BaseSettings):
         bool, Field(description="Allow a host that other machines can reach, without tokens.")
     ] = False
     host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    tls_certificate: Annotated[
+        Path | None, Field(description="Certificate chain (PEM); with it, TLS is spoken.")
+    ] = None
+    tls_key: Annotated[
+        Path | None, Field(description="Key of the certificate (PEM).", validate_default=True)
+    ] = None
+    tls_client_ca: Annotated[
+        Path | None,
+        Field(description="Authorities (PEM); with them, clients need a certificate of theirs."),
+    ] = None
     host_names: Annotated[
         str,
         Field(
@@ -98,6 +110,27 @@ class Settings(BaseSettings):
             description="NORMAL keeps steps through a crash of the service, FULL of the machine."
         ),
     ] = "NORMAL"
+
+    @field_validator("tls_key")
+    @classmethod
+    def _belongs_to_a_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (key is None) != (info.data.get("tls_certificate") is None):
+            raise ValueError(f"must be given together with {flag('tls_certificate')}")
+        return key
+
+    @field_validator("tls_client_ca")
+    @classmethod
+    def _needs_a_certificate(cls, ca: Path | None, info: ValidationInfo) -> Path | None:
+        if ca is not None and info.data.get("tls_certificate") is None:
+            raise ValueError(f"must be given together with {flag('tls_certificate')}")
+        return ca
+
+    @property
+    def tls(self) -> Tls | None:
+        """``None``: plain text."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return Tls(certificate=self.tls_certificate, key=self.tls_key, client_ca=self.tls_client_ca)
 
     @property
     def own_names(self) -> frozenset[str] | None:

@@ -16,6 +16,7 @@ from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
 from penaltyscope_service.ingest._status import as_refusal, describe
+from penaltyscope_service.tls import Tls
 
 if TYPE_CHECKING:
     import grpc
@@ -33,11 +34,20 @@ Export = Callable[[AsyncIterator[bytes], "grpc.aio.ServicerContext[bytes, bytes]
 class GrpcServer:
     """The three ``Export`` methods, in the running event loop."""
 
-    def __init__(self, receiver: Receiver, *, host: str, port: int, body_seconds: float) -> None:
+    def __init__(
+        self,
+        receiver: Receiver,
+        *,
+        host: str,
+        port: int,
+        body_seconds: float,
+        tls: Tls | None = None,
+    ) -> None:
         self._receiver = receiver
         self._host = f"[{host}]" if ":" in host else host
         self._port = port
         self._body_seconds = body_seconds
+        self._tls = tls
 
     async def start(self) -> str:
         """Answers calls from now on, and returns the address.
@@ -60,15 +70,20 @@ class GrpcServer:
             ]
         )
         try:
-            port = self._server.add_insecure_port(f"{self._host}:{self._port}")
+            port = self._listen(f"{self._host}:{self._port}")
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._host} port {self._port}: {error}") from error
         await self._server.start()
-        return f"grpc://{self._host}:{port}"
+        return f"{'grpcs' if self._tls else 'grpc'}://{self._host}:{port}"
 
     async def stop(self) -> None:
         """Refuses new calls, and gives those under way a second."""
         await self._server.stop(grace=1)
+
+    def _listen(self, address: str) -> int:
+        if self._tls is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, self._tls.grpc_credentials())
 
     def _options(self) -> list[tuple[str, int]]:
         return [

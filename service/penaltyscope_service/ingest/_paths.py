@@ -56,8 +56,8 @@ def _operation(path: str, signal: Signal) -> dict[str, Any]:
             "description": _WHY[status],
             "content": _content(Status),
         }
-    for status in ("429", "503"):
-        responses[status]["headers"] = _RETRY_AFTER
+    for code in ("429", "503"):
+        responses[code]["headers"] = _RETRY_AFTER
     return {
         "tags": ["otlp"],
         "summary": f"Takes {name} over OTLP/HTTP",
