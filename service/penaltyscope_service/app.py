@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -28,9 +28,7 @@ from penaltyscope_service.observatory import Limits, Observatory
 from penaltyscope_service.operations import create_operations_router
 from penaltyscope_service.reference import create_reference_router
 from penaltyscope_service.security import SecurityHeaders
-from penaltyscope_service.settings import Settings
-
-HISTORY_FILE: Final = "history.sqlite"
+from penaltyscope_service.settings import HISTORY_FILE, Settings
 
 
 class _Rest(FastAPI):

@@ -17,6 +17,7 @@ from penaltyscope_service.access import Token, TokensError, read_tokens
 from penaltyscope_service.app import create_app
 from penaltyscope_service.complaint import fail
 from penaltyscope_service.connection import ConnectionLimits, ConnectionMetrics
+from penaltyscope_service.examine import doctor
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.ingest import overloaded
 from penaltyscope_service.issue import token
@@ -24,6 +25,7 @@ from penaltyscope_service.settings import Settings, flag, variable
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 cli.add_typer(token, name="token")
+cli.command()(doctor)
 
 
 def main() -> None:

@@ -2,12 +2,15 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from penaltyscope_service.tls import Tls
+
+HISTORY_FILE: Final = "history.sqlite"
+"""In the folder of the history."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
