@@ -31,6 +31,9 @@ def create(
             flag("tokens_file"), envvar=variable("tokens_file"), help="Where its hash is added."
         ),
     ],
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose runs it sends, or alone may read.")
+    ] = None,
     records_per_second: Annotated[
         float | None, typer.Option(help="Most records that it may send, on average.")
     ] = None,
@@ -40,6 +43,9 @@ def create(
     The service reads the file when it starts.
     """
     try:
-        typer.echo(add_token(tokens_file, name, scope, records_per_second=records_per_second))
+        secret = add_token(
+            tokens_file, name, scope, tenant=tenant, records_per_second=records_per_second
+        )
     except TokensError as error:
         fail(str(error))
+    typer.echo(secret)

@@ -5,6 +5,7 @@ from penaltyscope_service.access._file import TokensError, add_token, read_token
 from penaltyscope_service.access._gate import Gate
 from penaltyscope_service.access._guard import Guard
 from penaltyscope_service.access._headers import Headers
+from penaltyscope_service.access._tenant import Tenant, may_see, own_run
 from penaltyscope_service.access._token import Scope, Token
 
 __all__ = [
@@ -13,8 +14,11 @@ __all__ = [
     "Guard",
     "Headers",
     "Scope",
+    "Tenant",
     "Token",
     "TokensError",
     "add_token",
+    "may_see",
+    "own_run",
     "read_tokens",
 ]

@@ -29,6 +29,18 @@ class _File(BaseModel):
                 raise ValueError(f"{key} must be different for every token, got {twice!r} twice")
         return self
 
+    @model_validator(mode="after")
+    def _are_of_tenants_or_not(self) -> "_File":
+        """A sender of no tenant could give its runs names that look like a tenant's."""
+        tenants = any(token.tenant for token in self.token)
+        for token in self.token:
+            if tenants and token.tenant is None and "ingest" in token.scopes:
+                raise ValueError(
+                    f"{token.name!r} must have a tenant, as every token with the scope ingest "
+                    "where any token has one"
+                )
+        return self
+
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
     """Every token of the file, at least one.
@@ -53,7 +65,12 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
 
 
 def add_token(
-    path: Path, name: str, scopes: Sequence[str], *, records_per_second: float | None = None
+    path: Path,
+    name: str,
+    scopes: Sequence[str],
+    *,
+    tenant: str | None = None,
+    records_per_second: float | None = None,
 ) -> str:
     """Adds a token to the file, which is made where it is missing, and returns it.
 
@@ -70,9 +87,11 @@ def add_token(
                 "name": name,
                 "sha256": digest(secret.encode()),
                 "scopes": list(dict.fromkeys(scopes)),
+                "tenant": tenant,
                 "records_per_second": records_per_second,
             }
         )
+        _File(token=[*known, token])
     except ValidationError as error:
         raise TokensError(_first_problem(error)) from error
     _append(path, _table(token))
@@ -92,6 +111,8 @@ def _table(token: Token) -> str:
     scopes = ", ".join(f'"{scope}"' for scope in token.scopes)
     lines = ["[[token]]", f'name = "{token.name}"', f'sha256 = "{token.sha256}"']
     lines.append(f"scopes = [{scopes}]")
+    if token.tenant is not None:
+        lines.append(f'tenant = "{token.tenant}"')
     if token.records_per_second is not None:
         lines.append(f"records_per_second = {float(token.records_per_second)!r}")
     return "\n".join(lines) + "\n\n"

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penaltyscope_service.access._denial import DeniedError
 from penaltyscope_service.access._gate import Gate
+from penaltyscope_service.access._tenant import with_tenant
 
 _OPEN: Final = frozenset({"/healthz", "/readyz"})
 """Probes carry no tokens, and these say nothing of runs."""
@@ -29,10 +30,11 @@ class Guard:
         """Serves one request."""
         if scope["type"] == "http" and scope["path"] not in _OPEN:
             try:
-                self._gate.admit(scope["headers"], "read")
+                token = self._gate.admit(scope["headers"], "read")
             except DeniedError as denied:
                 await _deny(denied)(scope, receive, send)
                 return
+            scope = with_tenant(scope, token.tenant if token else None)
         await self._app(scope, receive, send)
 
 

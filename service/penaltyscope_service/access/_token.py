@@ -13,15 +13,20 @@ _PREFIX: Final = "pst_"
 _BYTES: Final = 32
 
 
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
 class Token(BaseModel):
     """What one token allows, and nothing that the token could be made of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: _Name
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Hexadecimal."""
     scopes: Annotated[list[Scope], Field(min_length=1)]
+    tenant: _Name | None = None
+    """Whose runs it sends and reads; ``None``: reads everyone's."""
     records_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Most records that it may send on average; ``None``: as many as the service can take."""
 

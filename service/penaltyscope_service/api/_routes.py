@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, HTTPException, Query
 
+from penaltyscope_service.access import Tenant, may_see
 from penaltyscope_service.api._models import Problem, Run, RunDetail, Runs, Series
 from penaltyscope_service.api._problem import PROBLEMS
 from penaltyscope_service.api._run_path import RunId
@@ -20,12 +21,13 @@ def create_api_router(observatory: Observatory) -> APIRouter:
     problems = PROBLEMS | {404: {"model": Problem, "description": "The run is not known."}}
 
     @router.get("/runs", summary="All runs, the newest first")
-    def runs() -> Runs:
-        return Runs(runs=[Run.model_validate(run) for run in observatory.runs()])
+    def runs(tenant: Tenant) -> Runs:
+        seen = (run for run in observatory.runs() if may_see(run.run, tenant))
+        return Runs(runs=[Run.model_validate(run) for run in seen])
 
     @router.get("/runs/{run}", summary="A run with its terms' last numbers", responses=problems)
-    def run(run: RunId) -> RunDetail:
-        detail = observatory.run(run)
+    def run(run: RunId, tenant: Tenant) -> RunDetail:
+        detail = observatory.run(run) if may_see(run, tenant) else None
         if detail is None:
             raise _unknown_run(run)
         return RunDetail.model_validate(detail)
@@ -35,7 +37,9 @@ def create_api_router(observatory: Observatory) -> APIRouter:
         summary="Numbers over steps, downsampled so that no NaN, infinity or peak is lost",
         responses=problems,
     )
-    def series(run: RunId, query: Annotated[SeriesQuery, Query()]) -> Series:
+    def series(run: RunId, tenant: Tenant, query: Annotated[SeriesQuery, Query()]) -> Series:
+        if not may_see(run, tenant):
+            raise _unknown_run(run)
         try:
             found = observatory.series(
                 run,

@@ -1,8 +1,9 @@
 """What every request goes through, whichever transport brought it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from penaltyscope_service.access import Gate, Headers, Token
+from penaltyscope_service.access import Gate, Headers, Token, own_run
 from penaltyscope_service.decode import ContentType, Decoded
 from penaltyscope_service.ingest._body import ContentEncoding, decompress
 from penaltyscope_service.ingest._inflow import Inflow
@@ -71,9 +72,21 @@ class Receiver:
 
         def decode() -> Decoded:
             plain = decompress(body, encoding, self.max_body_bytes)
-            return signal.decode(plain, content_type, received_ns=received_ns)
+            decoded = signal.decode(plain, content_type, received_ns=received_ns)
+            return _of_tenant(decoded, token.tenant if token else None)
 
         decoded = await self._writer.submit(len(body), decode)
         self.metrics.kept(decoded)
         self._gate.charge(token, sum(decoded.received.values()) + sum(decoded.refused.values()))
         return decoded
+
+
+def _of_tenant(decoded: Decoded, tenant: str | None) -> Decoded:
+    """With the runs' ids as everyone sees them."""
+    if tenant is None:
+        return decoded
+    batches = (
+        replace(b, identity=replace(b.identity, run_id=own_run(b.identity.run_id, tenant)))
+        for b in decoded.batches
+    )
+    return replace(decoded, batches=tuple(batches))

@@ -62,6 +62,13 @@ def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
         (GOOD.replace(HASH, "pst_in-the-wrong-place"), "token.0.sha256: string should match"),
         (GOOD + "secret = 1", "token.0.secret: extra inputs are not permitted"),
         (GOOD + "records_per_second = 1.0", "token.0: records_per_second limits the scope ingest"),
+        (GOOD + 'tenant = "a/b"', "token.0.tenant: string should match"),
+        (
+            GOOD.replace("read", "ingest")
+            + GOOD.replace('"a"', '"b"').replace(HASH, "1" * 64)
+            + 'tenant = "acme"',
+            "token: 'a' must have a tenant",
+        ),
         (GOOD + GOOD, "name must be different for every token"),
         (GOOD + GOOD.replace('"a"', '"b"'), "sha256 must be different for every token"),
     ],
@@ -99,3 +106,14 @@ def test_a_token_that_makes_no_sense_is_not_added(
         add_token(file, name, scopes, records_per_second=rate)
 
     assert file.read_bytes() == before
+
+
+def test_where_one_token_has_a_tenant_none_can_send_without(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    add_token(file, "acme", ["ingest", "read"], tenant="acme")
+    add_token(file, "prometheus", ["read"])
+
+    with pytest.raises(TokensError, match="token: 'x' must have a tenant"):
+        add_token(file, "x", ["ingest"])
+
+    assert [token.tenant for token in read_tokens(file)] == ["acme", None]
