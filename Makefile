@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One thread: the models of tests and demo are tiny, and threads would only wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint serve bench fuzz system dashboards clean
+.PHONY: demo test lint serve bench bench-gpu bench-service fuzz system dashboards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo  ## train two runs under observation, then keep the page up
@@ -29,11 +29,17 @@ lint: $(VENV)/.installed-dev  ## style, types, import contracts, dependencies
 serve: $(VENV)/.installed-demo  ## the service alone; ARGS go to `penaltyscope serve`
 	@$(BIN)/penaltyscope serve $(ARGS)
 
-bench: $(VENV)/.installed-dev  ## measure on this machine and print tables
-	@$(BIN)/python benchmarks/telemetry.py $(ARGS)
+bench: $(VENV)/.installed-bench  ## measure on this machine and print one table
+	@$(BIN)/python -m benchmarks --json benchmarks/results/cpu.json $(ARGS)
+
+bench-gpu: $(VENV)/.installed-demo  ## the same for what holds on a GPU
+	@$(BIN)/python -m benchmarks.gpu --json benchmarks/results/gpu.json $(ARGS)
 
 fuzz: $(VENV)/.installed-dev  ## a million inputs against decoding; writes docs/fuzzing.md
 	@$(BIN)/python -m tests.fuzz --record docs/fuzzing.md $(ARGS)
+
+bench-service: $(VENV)/.installed-bench system  ## the service beside its peers; ARGS: --json FILE
+	@$(BIN)/python -m benchmarks.service $(ARGS)
 
 system:  ## Prometheus, Alertmanager, Chromium and Node.js, where they can be installed
 	@tests/install_real_parts.sh

@@ -17,6 +17,7 @@ need prometheus-alertmanager prometheus-alertmanager alertmanager
 need chromium chromium
 need nodejs node
 need npm npm
+need g++ "${CXX:-g++}"
 # Chromium draws nothing without a font.
 [ -d /usr/share/fonts/truetype ] || missing="$missing fonts-dejavu-core"
 

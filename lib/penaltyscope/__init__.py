@@ -1,6 +1,6 @@
 """Penalty terms for PyTorch losses, with every term's value, gradient norm and health."""
 
-from penaltyscope import schedules
+from penaltyscope import attribution, schedules
 from penaltyscope.errors import NonFiniteError, PenaltyscopeError
 from penaltyscope.gradients import TermGradients, gradient_norm
 from penaltyscope.penalties import (
@@ -37,6 +37,7 @@ __all__ = [
     "TermGradients",
     "TermResult",
     "Watch",
+    "attribution",
     "consistency",
     "elastic_net",
     "entropy",

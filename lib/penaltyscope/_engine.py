@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope import _split, penalties
+from penaltyscope._compiled import Compiler
 from penaltyscope._fan import GradientTap
 from penaltyscope._fused import Call, Fuser, Fusion, may_have_form
 from penaltyscope._scalar import Extremes, Scalar, extremes, read, read_one, row
@@ -27,6 +28,8 @@ class Evaluation:
     layout: Layout
     row: Tensor
     """As ``layout`` describes it."""
+    alarming: bool
+    """Whether the host has seen, without waiting, that total or base loss is not finite."""
     total: Tensor
     tap: GradientTap | None
     """None when all norms are in the row, or none can come."""
@@ -68,11 +71,14 @@ class _Frame:
 class Engine:
     """Evaluates the terms of a pipeline, and keeps what it prepares for that."""
 
-    def __init__(self, terms: Sequence[Term], inputs: Sequence[str], *, conflict: bool) -> None:
+    def __init__(
+        self, terms: Sequence[Term], inputs: Sequence[str], *, conflict: bool, compiled: bool
+    ) -> None:
         self._terms = terms
         self._inputs = inputs
         self._conflict = conflict
         self._fuser = Fuser()
+        self._compiler = Compiler() if compiled else None
         self._frames: dict[Hashable, _Frame] = {}
 
     def __call__(
@@ -95,9 +101,7 @@ class Engine:
         """
         frame = self._frame(tensors, weights, enabled)
         own = [tensors[i] for i in frame.distinct]
-        ranges = [extremes(x) for x in own]
-        fusion = self._fuse(frame, own, ranges, weights, options)
-        taken = () if fusion is None else tuple(frame.callers[i] for i in fusion.taken)
+        fusion, taken, ranges = self._together(frame, own, weights, enabled, options)
         plan = frame.plans.get(taken)
         if plan is None:
             plan = frame.plans[taken] = self._plan(frame, taken, fusion, enabled)
@@ -122,10 +126,11 @@ class Engine:
         if tap is not None and total.grad_fn is not None:
             total.grad_fn.register_prehook(tap.set_scale)
         numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion)]
-        numbers += [read_one(x.detach()) for x in (total, base) if x is not None]
+        sums = [read_one(x.detach()) for x in (total, base) if x is not None]
         return Evaluation(
             layout=plan.layout,
-            row=row(numbers, total.device),
+            row=row([*numbers, *sums], total.device),
+            alarming=any(not isinstance(x, Tensor) and not math.isfinite(x) for x in sums),
             total=total,
             tap=tap,
             gram=self._gram(fusion, taken),
@@ -166,15 +171,49 @@ class Engine:
                 distinct=distinct,
                 names=names,
                 parts=tuple(parts),
-                calls=tuple(self._call(part, {}) for part in callers),
+                calls=tuple(self._call(part.term, names, {}) for part in callers),
                 callers=tuple(part.term for part in callers),
                 with_grad=tuple(recording and with_grad[i] for i in distinct),
             )
         return frame
 
-    def _call(self, part: _split.Part, options: Mapping[str, Mapping[str, object]]) -> Call:
-        term = self._terms[part.term]
-        return Call(term.penalty, part.tensors, {**term.options, **options.get(term.name, {})})
+    def _call(
+        self, t: int, names: Mapping[str, int], options: Mapping[str, Mapping[str, object]]
+    ) -> Call:
+        term = self._terms[t]
+        own = tuple(names[name] for name in term.inputs)
+        return Call(term.penalty, own, {**term.options, **options.get(term.name, {})})
+
+    def _together(
+        self,
+        frame: _Frame,
+        tensors: Sequence[Tensor],
+        weights: Sequence[float | Tensor],
+        enabled: Sequence[bool],
+        options: Mapping[str, Mapping[str, object]],
+    ) -> tuple[Fusion | None, tuple[int, ...], Sequence[Extremes | None]]:
+        """Terms with a gradient that is there at once, their numbers, and the tensors' ranges."""
+        if self._compiler is not None and frame.parts and not torch.compiler.is_compiling():
+            # All terms, also those that are disabled now: enabling one makes no other graph.
+            callers = [t for t, term in enumerate(self._terms) if term.differentiable]
+            found = self._compiler(
+                [self._call(t, frame.names, options) for t in callers],
+                tensors,
+                [weights[t] for t in callers],
+                enabled=[enabled[t] for t in callers],
+                gram=self._conflict,
+            )
+            if found is not None:
+                taken = tuple(callers[i] for i in found.fusion.taken)
+                ranges = [
+                    found.ranges[x] if x in found.ranges else extremes(tensor)
+                    for x, tensor in enumerate(tensors)
+                ]
+                return found.fusion, taken, ranges
+        ranges = [extremes(x) for x in tensors]
+        fusion = self._fuse(frame, tensors, ranges, weights, options)
+        taken = () if fusion is None else tuple(frame.callers[i] for i in fusion.taken)
+        return fusion, taken, ranges
 
     def _fuse(
         self,
@@ -188,7 +227,7 @@ class Engine:
             return None
         calls = frame.calls
         if options:
-            calls = tuple(self._call(p, options) for p in frame.parts if p.term in frame.callers)
+            calls = tuple(self._call(t, frame.names, options) for t in frame.callers)
         own = [weights[term] for term in frame.callers]
         return self._fuser(calls, tensors, own, extremes=ranges, gram=self._conflict)
 

@@ -6,8 +6,7 @@ where the tensor came from. Nothing is evaluated twice.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ TOGETHER = -1
 class GradientTap:
     """What one backward pass told: norms of the gradients, and the scale it came with."""
 
-    __slots__ = ("gram", "row", "scale", "settled_ns", "terms")
+    __slots__ = ("gram", "on_settled", "row", "scale", "settled_ns", "terms")
 
     def __init__(self, *, terms: int = 0) -> None:
         self.terms = terms
@@ -37,10 +36,38 @@ class GradientTap:
         """0-d, d(what was differentiated)/d(total): a loss scale, or 1 / accumulation steps."""
         self.settled_ns = 0
         """Unix time in nanoseconds at which the norms were there; 0 before."""
+        self.on_settled: Callable[[], None] | None = None
+        """Called in the backward pass once the norms are there."""
 
     def set_scale(self, gradients: Sequence[Tensor]) -> None:
         """The hook on the node that made the total."""
         self.scale = gradients[0].detach()
+
+    def settle(
+        self,
+        users: Sequence[Sequence[int]],
+        groups: Sequence[Sequence[Tensor | None]],
+        sums: Sequence[Tensor | None],
+    ) -> None:
+        """Takes in what came back.
+
+        Args:
+            users: of each tensor.
+            groups: for each tensor the gradients by its aliases.
+            sums: of these.
+        """
+        measured = [
+            g
+            for own, group in zip(users, groups, strict=True)
+            for user, g in zip(own, group, strict=True)
+            if user != TOGETHER
+        ]
+        self.row = _row([*measured, *sums], self.scale)
+        if self.terms:
+            self.gram = _gram(users, groups, self.terms)
+        self.settled_ns = time.time_ns()
+        if self.on_settled is not None:
+            self.on_settled()
 
 
 class _Fan(torch.autograd.Function):
@@ -54,7 +81,8 @@ class _Fan(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         # A gradient that is None costs nothing; materialised it would be a tensor of zeros.
         ctx.set_materialize_grads(False)
-        ctx.tap, ctx.users, ctx.gates = tap, users, gates
+        ctx.tap, ctx.users = tap, users
+        ctx.gates = None if gates.count(None) == len(gates) else gates
         return tuple(x.view_as(x) for x, own in zip(tensors, users, strict=True) for _ in own)
 
     @staticmethod
@@ -62,23 +90,16 @@ class _Fan(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         *gradients: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        passed = [
-            g if gate is None or g is None else torch.where(gate, g, 0.0)
-            for g, gate in zip(gradients, ctx.gates, strict=True)
-        ]
-        groups: list[dict[int, Tensor]] = []
-        rest = iter(passed)
-        for users in ctx.users:
-            own = zip(users, islice(rest, len(users)), strict=True)
-            groups.append({term: g for term, g in own if g is not None})
-        sums = [_sum([*group.values()]) for group in groups]
-        with torch.no_grad():
-            users = [user for own in ctx.users for user in own]
-            measured = [g for g, user in zip(passed, users, strict=True) if user != TOGETHER]
-            ctx.tap.row = _row([*measured, *sums], ctx.tap.scale)
-            if ctx.tap.terms:
-                ctx.tap.gram = _gram(groups, ctx.tap.terms)
-        ctx.tap.settled_ns = time.time_ns()
+        if ctx.gates is not None:
+            gradients = tuple(map(_passed, gradients, ctx.gates))
+        rest = iter(gradients)
+        groups = [[next(rest) for _ in own] for own in ctx.users]
+        sums = [_sum([g for g in group if g is not None]) for group in groups]
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                ctx.tap.settle(ctx.users, groups, sums)
+        else:
+            ctx.tap.settle(ctx.users, groups, sums)
         return (None, None, None, *sums)
 
 
@@ -119,13 +140,22 @@ def _row(gradients: list[Tensor | None], scale: Tensor | None) -> Tensor | None:
     return row([*numbers, read_one(scale)], present[0].device)
 
 
-def _gram(groups: Sequence[Mapping[int, Tensor]], terms: int) -> Tensor | None:
+def _gram(
+    users: Sequence[Sequence[int]], groups: Sequence[Sequence[Tensor | None]], terms: int
+) -> Tensor | None:
     total: Tensor | None = None
-    for group in filter(None, groups):
-        like = next(iter(group.values()))
+    for own, group in zip(users, groups, strict=True):
+        by_term = {user: g for user, g in zip(own, group, strict=True) if g is not None}
+        if not by_term:
+            continue
+        like = next(iter(by_term.values()))
         like = like.to(torch.promote_types(like.dtype, torch.float32))
         zero = torch.zeros_like(like)
-        rows = torch.stack([group.get(term, zero).to(like) for term in range(terms)]).flatten(1)
+        rows = torch.stack([by_term.get(term, zero).to(like) for term in range(terms)]).flatten(1)
         product = rows @ rows.T
         total = product if total is None else total + product.to(total)
     return total
+
+
+def _passed(gradient: Tensor | None, gate: Tensor | None) -> Tensor | None:
+    return gradient if gradient is None or gate is None else torch.where(gate, gradient, 0.0)

@@ -17,7 +17,7 @@ LEAST_SQUARE, MOST_SQUARE = 1e-30, 1e37
 
 def norms(tensors: Sequence[Tensor]) -> list[Scalar]:
     """The norm of all elements of each tensor; there is at least one tensor."""
-    if not all(on_host(x) for x in tensors):
+    if not (on_host(tensors[0]) and all(x.is_cpu for x in tensors)):
         return [precise(x) for x in tensors]
     # On the CPU precision costs something: first without, and all of them read at once.
     squares = read([dot(x, x) for x in map(_flat, tensors)])
@@ -50,7 +50,7 @@ def widest(x: Tensor) -> torch.dtype:
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of two vectors, 0-d."""
-    if a.numel() <= LONGEST or a.device.type != "cpu":
+    if a.numel() <= LONGEST or not a.is_cpu:
         return torch.dot(a, b)
     parts = zip(a.split(LONGEST), b.split(LONGEST), strict=True)
     return torch.stack([torch.dot(left, right) for left, right in parts]).sum()

@@ -1,5 +1,6 @@
 """Scalars: numbers on the host where reading them waits for nothing, else 0-d tensors."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -14,7 +15,7 @@ Extremes: TypeAlias = tuple[Scalar, Scalar]
 
 def on_host(x: Tensor) -> bool:
     """Whether Python may look at the contents of ``x`` without waiting or breaking a graph."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return x.is_cpu and not torch.compiler.is_compiling()
 
 
 def read(scalars: list[Tensor]) -> list[Scalar]:
@@ -22,14 +23,13 @@ def read(scalars: list[Tensor]) -> list[Scalar]:
     if not on_host(scalars[0]):
         return [*scalars]
     # Not item(), which counts as a synchronisation.
-    numbers: list[Scalar] = torch.stack(scalars).numpy().tolist()
+    numbers: list[Scalar] = _readable(torch.stack(scalars)).numpy().tolist()
     return numbers
 
 
 def read_one(x: Tensor) -> Scalar:
     """The 0-d ``x`` as a number where that is free, else as it is."""
-    # NumPy has no bfloat16.
-    return float((x.float() if x.dtype == torch.bfloat16 else x).numpy()) if on_host(x) else x
+    return float(_readable(x).numpy()) if on_host(x) else x
 
 
 def extremes(x: Tensor) -> Extremes | None:
@@ -55,8 +55,16 @@ def vector(scalars: Sequence[Scalar], like: Tensor) -> Tensor:
     if not any(isinstance(s, Tensor) for s in scalars):
         # A plain copy to an accelerator would make the host wait for it.
         return torch.tensor(scalars, dtype=like.dtype).to(like.device, non_blocking=True)
-    parts = [s.to(like) if isinstance(s, Tensor) else like.new_full((), s) for s in scalars]
-    return torch.stack(parts)
+    return torch.stack([tensor(s, like) for s in scalars])
+
+
+def tensor(x: Scalar, like: Tensor) -> Tensor:
+    """``x``, 0-d, in the dtype and on the device of ``like``; what does not fit is infinite."""
+    if isinstance(x, Tensor):
+        return x.to(like)
+    # Torch would refuse a number that does not fit, where its own arithmetic overflows.
+    fits = not abs(x) > torch.finfo(like.dtype).max
+    return like.new_full((), x if fits else math.copysign(math.inf, x))
 
 
 def row(scalars: Sequence[Scalar], device: torch.device) -> Tensor:
@@ -65,7 +73,8 @@ def row(scalars: Sequence[Scalar], device: torch.device) -> Tensor:
         # MPS has no float64.
         dtype = torch.float32 if device.type == "mps" else torch.float64
         return torch.tensor(scalars, dtype=dtype).to(device, non_blocking=True)
-    parts = [s if isinstance(s, Tensor) else torch.full((), s, device=device) for s in scalars]
+    like = torch.empty((), device=device)
+    parts = [s if isinstance(s, Tensor) else tensor(s, like) for s in scalars]
     return torch.stack([part.to(device, non_blocking=True) for part in parts])
 
 
@@ -84,3 +93,8 @@ def times(weight: Scalar, x: Scalar) -> Scalar:
     if isinstance(weight, Tensor):
         return torch.where(weight == 0, 0.0, weight * x)
     return weight * x if weight else 0.0
+
+
+def _readable(x: Tensor) -> Tensor:
+    # NumPy has no bfloat16.
+    return x.float() if x.dtype == torch.bfloat16 else x

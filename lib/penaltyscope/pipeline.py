@@ -78,13 +78,20 @@ class Pipeline(nn.Module):
     """
 
     def __init__(
-        self, terms: Iterable[Term] = (), *, name: str = "pipeline", conflict: bool = False
+        self,
+        terms: Iterable[Term] = (),
+        *,
+        name: str = "pipeline",
+        conflict: bool = False,
+        compile: bool = False,  # noqa: A002  # as torch's own option is called
     ) -> None:
         super().__init__()
         check_name("name", name, frozenset())
         self.name = name
         self.conflict = conflict
         """Whether results have a ``gradient_conflict``; it costs one matrix product a step."""
+        self.compile_terms = compile
+        """Whether terms are evaluated by one compiled graph; it takes a minute to make."""
         self.step = 0
         """The step of the next evaluation."""
         self.counts_steps = True
@@ -281,7 +288,9 @@ class Pipeline(nn.Module):
             self._known(name)
         weights = [_weight_at(name, w, self.step) for name, w in self._weights.items()]
         if self._engine is None:
-            self._engine = Engine(self.terms, self.inputs, conflict=self.conflict)
+            self._engine = Engine(
+                self.terms, self.inputs, conflict=self.conflict, compiled=self.compile_terms
+            )
         done = self._engine(
             tensors, base, weights=weights, enabled=[*self._enabled.values()], options=options
         )
@@ -290,6 +299,7 @@ class Pipeline(nn.Module):
             layout=done.layout,
             weights=tuple(_read(weight) for weight in weights),
             row=done.row,
+            alarming=done.alarming,
             has_base=base is not None,
             dtype=done.total.dtype,
             tap=done.tap,

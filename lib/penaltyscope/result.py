@@ -64,6 +64,8 @@ class Statistics:
     """As they were set or scheduled; numbers are not rounded to the values' dtype."""
     row: Tensor
     """All that the forward pass knows, side by side as the layout says."""
+    alarming: bool
+    """Whether the host has seen, without waiting, that total or base loss is not finite."""
     has_base: bool
     dtype: torch.dtype
     """That of values and total; the row may be wider."""

@@ -1,5 +1,6 @@
 """The wire contract between the training job and the service. Standard library and numpy only."""
 
+from penaltyscope_events._members import InvalidLineError
 from penaltyscope_events.block import COLUMNS, AttributeValue, Event, RunIdentity, StepBlock
 from penaltyscope_events.encode import (
     encode_events,
@@ -7,16 +8,27 @@ from penaltyscope_events.encode import (
     encode_resource,
     encode_steps,
 )
-from penaltyscope_events.flags import FINDINGS, NONFINITE, Finding, TermFlag, complete_flags
+from penaltyscope_events.flags import (
+    ALL_FLAGS,
+    FINDINGS,
+    NONFINITE,
+    Finding,
+    TermFlag,
+    complete_flags,
+)
+from penaltyscope_events.jsonl import event_lines, step_lines
+from penaltyscope_events.jsonl_reader import read_lines
 from penaltyscope_events.records import resource_attributes, step_events
 
 __all__ = [
+    "ALL_FLAGS",
     "COLUMNS",
     "FINDINGS",
     "NONFINITE",
     "AttributeValue",
     "Event",
     "Finding",
+    "InvalidLineError",
     "RunIdentity",
     "StepBlock",
     "TermFlag",
@@ -25,6 +37,9 @@ __all__ = [
     "encode_request",
     "encode_resource",
     "encode_steps",
+    "event_lines",
+    "read_lines",
     "resource_attributes",
     "step_events",
+    "step_lines",
 ]

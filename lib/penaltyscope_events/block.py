@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from penaltyscope_events.flags import NONFINITE
 
+_NONFINITE = int(NONFINITE)  # arithmetic of flags costs more than that of the arrays
+
 AttributeValue = str | bool | int | float | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
 
 
@@ -86,8 +88,10 @@ class StepBlock:
     @property
     def nonfinite(self) -> NDArray[np.bool_]:
         """``[N]``: whether any term, or the task loss, was NaN or infinite."""
-        bad: NDArray[np.bool_] = ((self.flags & NONFINITE) != 0).any(axis=1)
-        return bad | (self.has_base & ~np.isfinite(self.base))
+        bad: NDArray[np.bool_] = self.has_base & ~np.isfinite(self.base)
+        if self.flags.any():
+            bad |= ((self.flags & _NONFINITE) != 0).any(axis=1)
+        return bad
 
 
 COLUMNS = tuple(

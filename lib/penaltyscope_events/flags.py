@@ -23,6 +23,9 @@ class TermFlag(IntFlag):
     INPUT_INF = 64
     DISABLED = 128
     """The term was not evaluated; its value and norm are NaN and mean nothing."""
+    GRADIENT_OVERFLOW = 256
+    """Beside ``NORM_NOT_MEASURED``: the gradient was not finite under a large loss scale, while the
+    value was. Such steps are what a gradient scaler skips, so this is no finding."""
 
 
 class Finding(NamedTuple):
@@ -32,6 +35,9 @@ class Finding(NamedTuple):
     stage: Stage
     kind: Kind
 
+
+ALL_FLAGS: Final = TermFlag(sum(TermFlag))
+"""Every bit that there is."""
 
 FINDINGS: Final = (
     Finding(TermFlag.INPUT_NAN, "input", "nan"),
@@ -57,6 +63,8 @@ def complete_flags(
         value: ``float[N, T]``, unweighted values.
         gradient_norm: ``float[N, T]``, unweighted gradient norms.
     """
+    if np.isfinite(value).all() and np.isfinite(gradient_norm).all():
+        return flags.astype(np.int32)
     evaluated = (flags & TermFlag.DISABLED) == 0
     measured = evaluated & ((flags & TermFlag.NORM_NOT_MEASURED) == 0)
     # Only where the number means something: a disabled term's NaN is no finding.

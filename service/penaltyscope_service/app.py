@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +29,9 @@ from penaltyscope_service.operations import create_operations_router
 from penaltyscope_service.reference import create_reference_router
 from penaltyscope_service.security import SecurityHeaders
 from penaltyscope_service.settings import HISTORY_FILE, Settings
+from penaltyscope_service.upkeep import Upkeep
+
+_TIDY_SECONDS: Final = 10.0
 
 
 class _Rest(FastAPI):
@@ -75,6 +78,7 @@ def create_app(
         observatory, max_requests=settings.queue_requests, max_bytes=settings.queue_bytes
     )
 
+    upkeep = Upkeep(observatory.tidy, pause_seconds=_TIDY_SECONDS)
     receiver = Receiver(
         writer=writer,
         metrics=IngestMetrics(registry),
@@ -90,6 +94,8 @@ def create_app(
             stack.callback(observatory.close)
             writer.start()
             stack.push_async_callback(asyncio.to_thread, writer.close)
+            upkeep.start()
+            stack.push_async_callback(asyncio.to_thread, upkeep.close)
             if settings.grpc:
                 grpc = _grpc(settings, receiver)
                 announce(await grpc.start())

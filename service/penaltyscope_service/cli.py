@@ -1,10 +1,12 @@
-"""The command line: ``penaltyscope serve``, and what the other commands are."""
+"""The command line: ``penaltyscope serve``, and the commands beside it."""
 
 import logging
 import sqlite3
 import sys
+import time
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,17 +17,27 @@ from pydantic_core import ErrorDetails
 from penaltyscope_service import server
 from penaltyscope_service.access import Token, TokensError, read_tokens
 from penaltyscope_service.app import create_app
+from penaltyscope_service.commands import (
+    back_up_history,
+    doctor,
+    export_run,
+    import_files,
+    token,
+)
 from penaltyscope_service.complaint import fail
 from penaltyscope_service.connection import ConnectionLimits, ConnectionMetrics
-from penaltyscope_service.examine import doctor
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.ingest import overloaded
-from penaltyscope_service.issue import token
+from penaltyscope_service.replay import Receiver, UnreachableError
+from penaltyscope_service.replay import replay as replay_spool
 from penaltyscope_service.settings import Settings, flag, variable
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+cli.command("export")(export_run)
+cli.command("import")(import_files)
+cli.command("backup")(back_up_history)
+cli.command("doctor")(doctor)
 cli.add_typer(token, name="token")
-cli.command()(doctor)
 
 
 def main() -> None:
@@ -85,6 +97,9 @@ def serve(
     lost_after_seconds: Annotated[str | None, _flag("lost_after_seconds")] = None,
     window_seconds: Annotated[str | None, _flag("window_seconds")] = None,
     gap_seconds: Annotated[str | None, _flag("gap_seconds")] = None,
+    retention_days: Annotated[str | None, _flag("retention_days")] = None,
+    retention_runs: Annotated[str | None, _flag("retention_runs")] = None,
+    retention_bytes: Annotated[str | None, _flag("retention_bytes")] = None,
     synchronous: Annotated[str | None, _flag("synchronous")] = None,
 ) -> None:
     """Takes events over OTLP, keeps every step, serves metrics, an API and a live page.
@@ -100,6 +115,7 @@ def serve(
     )
     tokens = _tokens(settings)
     _check_tls(settings)
+    logging.getLogger("penaltyscope_service").setLevel(logging.INFO)
     try:
         listening = server.bind(settings.host, settings.port)
     except OSError as error:
@@ -167,6 +183,53 @@ def _limits(settings: Settings, registry: CollectorRegistry) -> ConnectionLimits
 def _announce(urls: list[str]) -> None:
     for url in urls:
         typer.echo(f"listening on {url}")
+
+
+@cli.command()
+def replay(
+    directory: Annotated[
+        Path, typer.Argument(help="What `spool` named.", exists=True, file_okay=False)
+    ],
+    *,
+    endpoint: Annotated[str, typer.Option(help="Base URL of the receiver.")],
+    header: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, sent along; may be repeated.")
+    ] = None,
+    timeout_seconds: Annotated[float, typer.Option(help="Of one request.", min=0.001)] = 10.0,
+    give_up_seconds: Annotated[
+        float, typer.Option(help="How long to try while the receiver is away.", min=0.0)
+    ] = 60.0,
+) -> None:
+    """Sends what training processes could not: the requests that wait in their spool.
+
+    Removes what was taken. Directories of processes that are alive are left alone.
+    """
+    if not endpoint.startswith(("http://", "https://")):
+        fail(f"--endpoint must be an http:// or https:// URL, got {endpoint!r}.")
+    receiver = Receiver(
+        url=f"{endpoint.rstrip('/')}/v1/logs",
+        headers=dict(_header(text) for text in header or []),
+        timeout_seconds=timeout_seconds,
+        give_up_seconds=give_up_seconds,
+    )
+    try:
+        outcome = replay_spool(directory, receiver, sleep=time.sleep)
+    except UnreachableError as error:
+        fail(f"{receiver.url} does not take requests, the rest stays in {directory}: {error}")
+    except OSError as error:
+        fail(f"cannot use {directory}: {error}")
+    typer.echo(f"{outcome.sent} steps sent")
+    if outcome.in_use:
+        typer.echo(f"{outcome.in_use} processes are alive and send their own")
+    if outcome.refused or outcome.unreadable:
+        fail(f"{outcome.refused} steps were refused, {outcome.unreadable} could not be read")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        fail(f"--header must be NAME=VALUE, got {text!r}.")
+    return name.strip(), value.strip()
 
 
 def _settings(flags: dict[str, Any]) -> Settings:

@@ -5,7 +5,7 @@ from typing import Never
 import typer
 
 
-def fail(message: str) -> Never:
+def fail(message: object) -> Never:
     """Says why on standard error, and ends with 2."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(2)

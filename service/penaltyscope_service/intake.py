@@ -13,6 +13,7 @@ from penaltyscope_service.decode import Batch
 from penaltyscope_service.dedupe import MAX_SEQ, Ledger, admit
 from penaltyscope_service.history import (
     Changes,
+    Graves,
     Incident,
     NewBlock,
     Place,
@@ -33,8 +34,11 @@ MAX_GAPS: Final = 1024
 class Intake:
     """Takes batches; the registry stays as it is."""
 
-    def __init__(self, registry: Registry, *, now: float, gap_seconds: float) -> None:
+    def __init__(
+        self, registry: Registry, graves: Graves, *, now: float, gap_seconds: float
+    ) -> None:
         self._registry = registry
+        self._graves = graves
         self._now = now
         self._gap_seconds = gap_seconds
         self._runs: dict[str, RunRecord] = {}
@@ -50,9 +54,12 @@ class Intake:
 
     def take(self, batch: Batch) -> None:
         """Adds what one process of one run sent."""
+        if self._is_of_the_dead(batch):
+            self.duplicates += sum(map(len, batch.steps))
+            return
         identity, now = batch.identity, self._now
         run = hear(self._run(batch), identity, now)
-        process = replace(self._process(run, identity.rank), received_at=now)
+        process = self._process(run, identity.rank)
         heeded = identity.attempt == run.attempt  # the last words of an earlier try are too late
         before = self.duplicates
         for block in batch.steps:
@@ -64,7 +71,8 @@ class Intake:
             process = report(process, event)
             if heeded and new:
                 run, process = _heed(run, process, event, now)
-        process = replace(process, duplicates=process.duplicates + self.duplicates - before)
+        duplicates = process.duplicates + self.duplicates - before
+        process = replace(process, received_at=now, duplicates=duplicates)
         self._runs[run.run] = run
         self._processes[run.id, process.rank] = process
 
@@ -78,6 +86,24 @@ class Intake:
             terms=[TermsRow(number, terms) for terms, number in self._terms.items()],
             blocks=[NewBlock(place, self._now, join(b)) for place, b in self._blocks.items()],
             incidents=self._incidents,
+        )
+
+    def _is_of_the_dead(self, batch: Batch) -> bool:
+        """Whether it is of a deleted run, and nothing in it shows that the run goes on."""
+        identity = batch.identity
+        if identity.run_id in self._runs or identity.run_id in self._registry.runs:
+            return False
+        attempt = self._graves.attempt(identity.run_id)
+        if attempt is None or identity.attempt > attempt:
+            return False
+        return not any(
+            (
+                block.seq
+                >= self._graves.high(
+                    identity.run_id, identity.rank, block.pipeline, block.incarnation
+                )
+            ).any()
+            for block in batch.steps
         )
 
     def _run(self, batch: Batch) -> RunRecord:
@@ -117,14 +143,15 @@ class Intake:
             self._streams[key] = StreamRow(next(self._registry.numbers), *key)
         return self._streams[key]
 
-    def _source(self, stream: StreamRow, incarnation: str) -> SourceRow:
+    def _source(self, run: RunRecord, stream: StreamRow, incarnation: str) -> SourceRow:
         known = self._sources.get((stream.id, incarnation))
         if known is not None:
             return known
         tracked = self._registry.streams.get(stream.id)
         if tracked is not None and incarnation in tracked.sources:
             return tracked.sources[incarnation]
-        return SourceRow(next(self._registry.numbers), stream.id, incarnation, Ledger())
+        high = self._graves.high(run.run, stream.rank, stream.pipeline, incarnation)
+        return SourceRow(next(self._registry.numbers), stream.id, incarnation, Ledger(high=high))
 
     def _number_of(self, terms: tuple[str, ...]) -> int:
         known = self._registry.terms.get(terms) or self._terms.get(terms)
@@ -142,12 +169,12 @@ class Intake:
         return not here and not any(block.incarnation in sources for sources in known)
 
     def _take_steps(self, run: RunRecord, process: ProcessRecord, block: StepBlock) -> None:
-        countable = block.seq <= MAX_SEQ
-        if not countable.all():
+        if block.seq.max(initial=0) > MAX_SEQ:
+            countable = block.seq <= MAX_SEQ
             self.refused["invalid_value"] += int((~countable).sum())
             block = block.take(countable)
         stream = self._stream(run, process.rank, block.pipeline)
-        source, new = self._admit(stream, block.incarnation, block.seq)
+        source, new = self._admit(run, stream, block.incarnation, block.seq)
         if not new.all():
             block = block.take(new)
         if len(block):
@@ -156,10 +183,10 @@ class Intake:
             self.new_steps += len(block)
 
     def _admit(
-        self, stream: StreamRow, incarnation: str, seq: NDArray[np.int64]
+        self, run: RunRecord, stream: StreamRow, incarnation: str, seq: NDArray[np.int64]
     ) -> tuple[SourceRow, NDArray[np.bool_]]:
         """The source, and which of the numbers are new."""
-        source = self._source(stream, incarnation)
+        source = self._source(run, stream, incarnation)
         if not len(seq):
             return source, np.ones(0, np.bool_)
         ledger, new = admit(
@@ -192,7 +219,7 @@ class Intake:
             return False
         stream = self._stream(run, process.rank, cast("str", attributes[names.PIPELINE]))
         incarnation = cast("str", attributes[names.INCARNATION])
-        return bool(self._admit(stream, incarnation, np.array([seq]))[1][0])
+        return bool(self._admit(run, stream, incarnation, np.array([seq]))[1][0])
 
 
 def _heed(

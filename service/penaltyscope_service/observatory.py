@@ -5,19 +5,20 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
 from penaltyscope_events.names import BASE_TERM
-from penaltyscope_service.aggregate import take_snapshot
 from penaltyscope_service.decode import Batch
 from penaltyscope_service.exposition import Exposition, Moment, write
-from penaltyscope_service.history import BLOCK_ROWS, Changes, History, Synchronous
+from penaltyscope_service.history import Archive, DamagedError, History, Synchronous, is_damage
+from penaltyscope_service.housekeeping import Housekeeper, Retention
 from penaltyscope_service.intake import Intake
+from penaltyscope_service.opening import open_history
+from penaltyscope_service.packing import Packer
 from penaltyscope_service.registry import Registry, TrackedRun, TrackedStream
-from penaltyscope_service.restoring import restore
 from penaltyscope_service.series import TOTAL_TERM, Range, line_keys, read_series
 from penaltyscope_service.states import Uptime
 from penaltyscope_service.summarize import describe, summarize
@@ -26,6 +27,9 @@ from penaltyscope_service.vitals import Patience, Watchman
 
 _logger: Final = logging.getLogger(__name__)
 _LAST_STEP: Final = 2**63 - 1
+_DAY_SECONDS: Final = 86_400.0
+_FAULT_SECONDS: Final = 30.0
+"""Longer than clients wait before they send again what could not be written."""
 
 Seen = TypeVar("Seen")
 
@@ -48,6 +52,12 @@ class Limits:
     """Evaluations that have not arrived so long after a later one are counted as missing."""
     synchronous: Synchronous = "NORMAL"
     """``NORMAL`` survives a crash of the process, ``FULL`` one of the machine."""
+    retention_days: float = 90.0
+    """A run that is not under way is deleted so long after its last record."""
+    retention_runs: int = 10_000
+    """The oldest runs beyond so many are deleted, unless they are under way."""
+    retention_bytes: int = 50 * 1024**3
+    """The oldest runs are deleted when the history is larger, then the oldest steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +68,14 @@ class Outcome:
     duplicates: int
     refused: Mapping[str, int] = field(default_factory=dict)
     """Records that cannot be kept, per reason."""
+
+
+class _Fault(NamedTuple):
+    """Why steps could not be written the last time."""
+
+    at: float
+    reason: str
+    is_damage: bool
 
 
 class UnknownName(KeyError):  # noqa: N818  # a name, not a fault
@@ -93,6 +111,22 @@ class Observatory:
         self._clock = clock
         self._exposition = Exposition(limits.series_limit)
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._packer = Packer(history, registry, self._lock)
+        self._housekeeper = Housekeeper(
+            history,
+            registry,
+            packer=self._packer,
+            watchman=watchman,
+            retention=Retention(
+                seconds=limits.retention_days * _DAY_SECONDS,
+                runs=limits.retention_runs,
+                bytes=limits.retention_bytes,
+            ),
+            writing=self._writing,
+            lock=self._lock,
+        )
+        self._fault: _Fault | None = None
 
     @classmethod
     def open(cls, path: Path, *, limits: Limits, clock: Callable[[], float] = time.time) -> Self:
@@ -108,9 +142,10 @@ class Observatory:
         """
         now = clock()
         with ExitStack() as undo:
-            history = History.open(path, synchronous=limits.synchronous)
+            history, registry = open_history(
+                path, synchronous=limits.synchronous, window_seconds=limits.window_seconds, now=now
+            )
             undo.callback(history.close)
-            registry = restore(history, limits.window_seconds)
             heard = (run.record.received_at for run in registry.runs.values())
             watchman = Watchman(
                 Patience(
@@ -121,9 +156,6 @@ class Observatory:
                 Uptime(alive_at=max(heard, default=now), opened_at=now),
             )
             observatory = cls(history, registry, limits=limits, watchman=watchman, clock=clock)
-            for run in registry.runs.values():
-                if watchman.state(run, now) not in ("running", "stalled"):
-                    observatory._pack(run.streams.values(), final=True)
             undo.pop_all()
         return observatory
 
@@ -131,20 +163,15 @@ class Observatory:
         """Keeps what is new; durable when it returns, and nothing has changed when it raises."""
         if not batches:
             return Outcome(new_steps=0, duplicates=0)
-        intake = Intake(self._registry, now=self._clock(), gap_seconds=self._limits.gap_seconds)
-        for batch in batches:
-            intake.take(batch)
-        changes = intake.changes()
-        incidents = self._history.commit(changes)
-        with self._lock:
-            self._registry.enter(changes)
-            self._registry.enter_blocks(changes.blocks)
-            for incident in incidents:
-                self._registry.enter_incidents(incident.run, incident.kind, 1)
-        self._tidy(changes)
+        with self._writing:
+            intake = self._keep(batches)
         return Outcome(
             new_steps=intake.new_steps, duplicates=intake.duplicates, refused=intake.refused
         )
+
+    def tidy(self) -> None:
+        """Keeps to the limits of what is kept, packs what rests, gives back free space."""
+        self._housekeeper.tidy(self._clock())
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first."""
@@ -209,6 +236,10 @@ class Observatory:
             ),
         )
 
+    def archive(self, run_id: str) -> AbstractContextManager[Archive | None]:
+        """All steps of a run as they are at one moment, if it is known."""
+        return self._history.archive(run_id)
+
     def render(self) -> bytes:
         """The families of all runs in Prometheus' text format 0.0.4."""
         with self._lock:
@@ -228,12 +259,45 @@ class Observatory:
         return write(page, self._history.size_bytes())
 
     def check(self) -> None:
-        """Raises when the history cannot be written."""
+        """Raises when the history cannot be written, or could not a moment ago."""
+        fault = self._fault
+        if fault is not None and fault.is_damage:
+            raise DamagedError(
+                f"the file is damaged ({fault.reason}); when the service is started again, "
+                "it puts the file aside and saves what can be read."
+            )
+        # What fits a probe may not fit a request; but who is not asked any more must come back.
+        if fault is not None and self._clock() - fault.at < _FAULT_SECONDS:
+            raise OSError(fault.reason)
         self._history.probe(self._clock())
 
     def close(self) -> None:
         """Closes the history; the observatory cannot be used afterwards."""
         self._history.close()
+
+    def _keep(self, batches: Sequence[Batch]) -> Intake:
+        intake = Intake(
+            self._registry,
+            self._history.graves,
+            now=self._clock(),
+            gap_seconds=self._limits.gap_seconds,
+        )
+        for batch in batches:
+            intake.take(batch)
+        changes = intake.changes()
+        try:
+            incidents = self._history.commit(changes)
+        except (OSError, sqlite3.Error) as error:
+            self._fault = _Fault(self._clock(), str(error), is_damage(error))
+            raise
+        self._fault = None
+        with self._lock:
+            self._registry.enter(changes)
+            self._registry.enter_blocks(changes.blocks)
+            for incident in incidents:
+                self._registry.enter_incidents(incident.run, incident.kind, 1)
+        self._packer.after(changes)
+        return intake
 
     def _look(
         self, run: TrackedRun, see: Callable[[TrackedRun, Watchman, float], Seen], now: float
@@ -254,31 +318,6 @@ class Observatory:
         if rank not in streams:
             raise UnknownName("rank", str(rank), map(str, streams))
         return streams[rank]
-
-    def _tidy(self, changes: Changes) -> None:
-        """Packs what has become enough for a block, or will not grow any more."""
-        touched = {place.stream: place for place, *_ in changes.blocks}
-        streams = [self._registry.streams[number] for number in touched]
-        full = [s for s in streams if max(s.loose.values(), default=0) >= BLOCK_ROWS]
-        self._pack(full, final=False)
-        for record in changes.runs:
-            if record.ended_at is not None:
-                self._pack(self._registry.runs[record.run].streams.values(), final=True)
-
-    def _pack(self, streams: Iterable[TrackedStream], *, final: bool) -> None:
-        for stream in streams:
-            if not stream.loose:
-                continue
-            with self._lock:
-                stream.fold()
-                aggregate = take_snapshot(stream.aggregate)
-            newest = next(reversed(stream.loose))
-            places = {place: final or place != newest for place in stream.loose}
-            try:
-                stream.loose = self._history.pack(stream.row.id, places, aggregate)
-            except (OSError, sqlite3.Error):
-                # Nothing is lost: what was acknowledged is there, only in small blocks.
-                _logger.exception("small blocks of stream %d cannot be packed", stream.row.id)
 
 
 def _clamp(step: int) -> int:

@@ -154,6 +154,13 @@ class Registry:
         """Counts incidents."""
         self._by_number[run].incidents[kind] += count
 
+    def remove(self, run: TrackedRun) -> None:
+        """Forgets a run."""
+        del self.runs[run.record.run], self._by_number[run.record.id]
+        for stream in run.streams.values():
+            del self.streams[stream.row.id]
+            self._waiting.pop(stream.row.id, None)
+
     def _enter_run(self, record: RunRecord) -> None:
         if record.run in self.runs:
             self.runs[record.run].record = record

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Final
 
 from penaltyscope_service.aggregate import SnapshotError, restore_snapshot
-from penaltyscope_service.history import History, Loaded
+from penaltyscope_service.history import History
 from penaltyscope_service.registry import Registry, TrackedStream
 
 _logger: Final = logging.getLogger(__name__)
@@ -14,10 +14,11 @@ _logger: Final = logging.getLogger(__name__)
 def restore(history: History, window_seconds: float) -> Registry:
     """A registry as it was when the last transaction was written."""
     loaded = history.load()
-    registry = Registry(window_seconds, count(_last_number(loaded) + 1))
+    registry = Registry(window_seconds, count(loaded.highest + 1))
     registry.enter(loaded)
     for place, rows in loaded.loose.items():
-        registry.streams[place.stream].loose[place] = rows
+        if place.stream in registry.streams:  # not of a run that was deleted
+            registry.streams[place.stream].loose[place] = rows
     for (run, kind), incidents in loaded.incidents.items():
         registry.enter_incidents(run, kind, incidents)
     for stream in registry.streams.values():
@@ -37,8 +38,3 @@ def _aggregate(history: History, stream: TrackedStream) -> None:
     for arrival in history.load_steps(stream.row, through):
         stream.append(arrival)
     stream.fold()
-
-
-def _last_number(loaded: Loaded) -> int:
-    tables = (loaded.runs, loaded.streams, loaded.sources, loaded.terms)
-    return max((row.id for rows in tables for row in rows), default=0)

@@ -106,7 +106,24 @@ class Settings(BaseSettings):
     gap_seconds: Annotated[
         Seconds, Field(description="An evaluation that is overdue for this long is missing.")
     ] = 300.0
-
+    retention_days: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="A run that is over, or lost, is deleted so long after its last record.",
+        ),
+    ] = 90.0
+    retention_runs: Annotated[
+        int, Field(ge=1, description="Most runs that are kept; those under way always are.")
+    ] = 10_000
+    retention_bytes: Annotated[
+        int,
+        Field(
+            ge=1024**2,
+            description="Largest history: the oldest runs are deleted, then the oldest steps.",
+        ),
+    ] = 50 * 1024**3
     synchronous: Annotated[
         Literal["NORMAL", "FULL"],
         Field(

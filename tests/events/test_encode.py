@@ -1,6 +1,7 @@
 """The bytes are held against OpenTelemetry's own messages."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,9 +81,22 @@ def same(decoded: Mapping[str, object], expected: Mapping[str, AttributeValue]) 
 
 
 @pytest.mark.parametrize("steps", [1, 2, 64])
-@pytest.mark.parametrize("terms", [1, 8, 40])
+@pytest.mark.parametrize("terms", [0, 1, 8, 40])
 def test_steps_decode_to_their_records(steps: int, terms: int) -> None:
-    original = block(steps, terms)
+    same_records(block(steps, terms))
+
+
+def test_numbers_of_any_length_follow_each_other() -> None:
+    limits = [
+        bound for digits in range(1, 10) for bound in (2 ** (7 * digits) - 1, 2 ** (7 * digits))
+    ]
+    limits = [0, *limits[:-1], 2**63 - 1, -1, -(2**63)]
+    column = np.array(limits, np.int64)
+    same_records(replace(block(len(limits), 2), step=column, seq=column[::-1]))
+
+
+def same_records(original: StepBlock) -> None:
+    steps = len(original)
     traces = [(bytes([i + 1]) * 16, bytes([i + 1]) * 8) if i % 2 else None for i in range(steps)]
     request = ExportLogsServiceRequest.FromString(
         encode_request(IDENTITY, [encode_steps(original, traces)])

@@ -146,6 +146,30 @@ def test_a_norm_that_float32_cannot_hold_is_not_infinite_in_the_row() -> None:
     assert norms[1].item() == pytest.approx(12e38)
 
 
+@pytest.mark.parametrize("weight", [10.0, -10.0, 1e300, torch.tensor(10.0, requires_grad=True)])
+@pytest.mark.parametrize("beside", [[], [ps.Term("own", squares, weight=0.0)]])
+def test_what_does_not_fit_is_infinite_as_in_plain_arithmetic(
+    weight: float | Tensor, beside: list[ps.Term]
+) -> None:
+    # 16 squares of 1e19 do not fit into float32, a training run that diverges comes by here.
+    x = torch.full((4, 4), 1e19, requires_grad=True)
+    result = ps.Pipeline([ps.Term("l2", ps.l2, weight=weight), *beside])(x)
+    result.loss.backward()
+    assert x.grad is not None
+    plain = (weight * torch.full((4, 4), 2e19)).detach()
+    torch.testing.assert_close(x.grad, plain)
+    assert result.total.item() == plain[0, 0].sign().item() * torch.inf
+
+
+def test_a_bfloat16_value_of_the_users_own_stands_beside_closed_forms() -> None:
+    x = torch.ones(4, dtype=torch.bfloat16, requires_grad=True)
+    terms = [ps.Term("own", lambda x: x.sum()), ps.Term("l1", ps.l1)]
+    result = ps.Pipeline(terms)(x)
+    result.loss.backward()
+    assert result.values.tolist() == [4.0, 4.0]
+    assert result.gradient_norms.tolist() == [2.0, 2.0]
+
+
 def test_a_pipeline_can_be_copied_and_pickled_after_use() -> None:
     pipeline, given = ps.Pipeline(TERMS, name="p"), inputs()
     want = pipeline(**given).values

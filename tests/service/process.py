@@ -1,6 +1,5 @@
 """The service as its users run it: a process, a socket, a folder."""
 
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,19 +32,20 @@ def serve(
         stderr: as for ``Popen``.
     """
     script = "from penaltyscope_service.cli import main; main()"
-    command = [sys.executable, "-c", script, "serve", "--data-dir", str(data_dir), *flags]
-
-    def limit() -> None:
-        if max_file_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
-
+    arguments = ["serve", "--data-dir", str(data_dir), *flags]
+    # Not by a function in the fork: there, the threads of a gRPC client in this process are gone.
+    limit = (
+        "import resource; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({max_file_bytes}, {max_file_bytes})); "
+    )
+    limited = script if max_file_bytes is None else limit + script
     process = subprocess.Popen(
-        [*command, "--port", "0"],
+        [sys.executable, "-c", limited, *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=stderr if max_file_bytes is None else subprocess.DEVNULL,
         text=True,
-        preexec_fn=limit,
     )
+    command = [sys.executable, "-c", script, *arguments]
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
@@ -55,4 +55,9 @@ def serve(
         yield Service(process, command, url, grpc.rpartition("//")[2].strip())
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise

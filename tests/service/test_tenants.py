@@ -93,7 +93,7 @@ def test_what_a_client_says_does_not_make_it_another_tenant(tenants: Tenants) ->
 def test_a_run_of_another_tenant_is_as_unknown_as_one_that_is_not_there(tenants: Tenants) -> None:
     tenants.post(tenants.b)
     for name in ("b/same", "b/none", "same", "a/../b/same", "%62/same"):
-        for path in ("", "/series"):
+        for path in ("", "/series", "/export"):
             answer = tenants.get(tenants.a, f"/api/runs/{quote(name, safe='')}{path}")
             assert answer.status_code == 404
             assert answer.json() == {"detail": f"run {name!r} is not known"}

@@ -6,8 +6,33 @@ run on blocks of rows that fit into the cache; autograd then finds the gradient 
 total ready.
 """
 
-from penaltyscope._fused._catalogue import Call, may_have_form
-from penaltyscope._fused._fuser import Fuser, Fusion
+from penaltyscope._fused._catalogue import Call, Request, may_have_form, request
+from penaltyscope._fused._evaluation import dropped_rows, masked_share
+from penaltyscope._fused._form import Form, Situation, Sketch, Whole
+from penaltyscope._fused._fuser import Fuser, Fusion, classes_of, full_precision
+from penaltyscope._fused._plan import Numbers, Plan, Task, make_plan
+from penaltyscope._fused._program import Leaf
 from penaltyscope._fused._solve import Solution
 
-__all__ = ["Call", "Fuser", "Fusion", "Solution", "may_have_form"]
+__all__ = [
+    "Call",
+    "Form",
+    "Fuser",
+    "Fusion",
+    "Leaf",
+    "Numbers",
+    "Plan",
+    "Request",
+    "Situation",
+    "Sketch",
+    "Solution",
+    "Task",
+    "Whole",
+    "classes_of",
+    "dropped_rows",
+    "full_precision",
+    "make_plan",
+    "masked_share",
+    "may_have_form",
+    "request",
+]

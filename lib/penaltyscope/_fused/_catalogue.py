@@ -61,6 +61,11 @@ class Request(NamedTuple):
     active: bool
     """Whether its gradient counts; its value does in any case."""
 
+    def fits(self, classes: Sequence[int]) -> bool:
+        """Whether its tensors, of these classes, are distinct and may be combined."""
+        kinds = {classes[x] for x in self.tensors}
+        return len(kinds) == 1 and -1 not in kinds and len({*self.tensors}) == len(self.tensors)
+
     def form(self, sketch: Sketch) -> Form | Whole | None:
         """The closed form, or None where there is none after all.
 

@@ -81,7 +81,8 @@ class Evaluation:
     def _settle(self, call: int, form: Form, sums: Numbers) -> None:
         factor: Scalar = 1.0
         if form.reduction == "mean":
-            factor = _share(self._counted(call, form), self._mask(call))
+            shape, mask = self._counted(call, form), self._mask(call)
+            factor = 1.0 / math.prod(shape) if mask is None else read_one(masked_share(shape, mask))
         if form.settle is not None:
             self.values[call], factor = form.settle(self.sum(sums), factor)
         self.factors[call] = factor
@@ -121,7 +122,7 @@ class Evaluation:
         if kind == "whole":
             return self._wholes[of, which]
         if kind == "dropped":
-            return _dropped(self.case.masks[of], self.case.tensors[tensor])
+            return dropped_rows(self.case.masks[of], self.case.tensors[tensor])
         return None
 
     def _mask(self, call: int) -> Tensor | None:
@@ -139,15 +140,13 @@ class Evaluation:
         return self._matrices[x]
 
 
-def _share(shape: Sequence[int], mask: Tensor | None) -> Scalar:
-    """One over the number of elements that the mask keeps."""
-    if mask is None:
-        return 1.0 / math.prod(shape)
+def masked_share(shape: Sequence[int], mask: Tensor) -> Tensor:
+    """One over the number of elements that the mask keeps, 0-d."""
     kept = mask.sum() * math.prod(shape[mask.dim() :])
-    return 1.0 / read_one(wide(kept.clamp(min=1)))
+    return 1.0 / wide(kept.clamp(min=1))
 
 
-def _dropped(mask: Tensor, x: Tensor) -> Tensor:
+def dropped_rows(mask: Tensor, x: Tensor) -> Tensor:
     """``[N, 1]``, or ``[N, V]`` if the mask tells elements apart: true where nothing counts."""
     dropped = ~aligned(mask, x)
     if mask.dim() < x.dim():

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from penaltyscope._fused._product import square_sum
+from penaltyscope._fused._product import plain_sum, square_sum
 from penaltyscope._fused._program import Draft
 from penaltyscope._numerics import accumulator
 from penaltyscope._scalar import Scalar
@@ -130,7 +130,7 @@ def kept(f: Draft, view: View, field: int) -> int:
 
 def total(f: Draft, field: int) -> int:
     """The sum of a field."""
-    return f(torch.sum, field)
+    return f(plain_sum, field)
 
 
 def squares(f: Draft, field: int) -> int:

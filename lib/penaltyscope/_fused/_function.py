@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from penaltyscope._scalar import Scalar
+from penaltyscope._scalar import Scalar, tensor
 
 Plain: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """The total once more, from tensors and weights, by functions that autograd can differentiate."""
@@ -25,7 +25,7 @@ class _Total(torch.autograd.Function):
     ) -> Tensor:
         ctx.plain, ctx.tensors = plain, tensors
         ctx.save_for_backward(*inputs, *gradients)
-        return total.to(like, copy=True) if isinstance(total, Tensor) else like.new_full((), total)
+        return total.to(like, copy=True) if isinstance(total, Tensor) else tensor(total, like)
 
     @staticmethod
     def backward(

@@ -14,7 +14,7 @@ from penaltyscope._fused._form import Situation
 from penaltyscope._fused._function import attach
 from penaltyscope._fused._plan import Plan, make_plan
 from penaltyscope._fused._solve import Solution, solve
-from penaltyscope._scalar import Extremes, Scalar, read_one, sum_dtype
+from penaltyscope._scalar import Extremes, Scalar, read_one, sum_dtype, tensor
 
 _MOST_PLANS = 64
 _UNKNOWN = float("nan"), float("nan")
@@ -41,7 +41,7 @@ class Fusion:
         like = tensors[self.calls[0].tensors[0]].new_empty(0, dtype=self.solution.dtype)
         for w, value in zip(self.weights, self.solution.values, strict=True):
             if isinstance(w, Tensor) and w.requires_grad:
-                gradients.append(torch.where(w.detach() == 0, 0.0, value).to(like.dtype))
+                gradients.append(torch.where(w.detach() == 0, 0.0, tensor(value, like)))
         plain = partial(_plain, self.calls, self.weights)
         return attach(self.solution.total, like, plain, tensors, weights, gradients)
 
@@ -83,7 +83,7 @@ class Fuser:
             ValueError: likewise.
         """
         recording = torch.is_grad_enabled()
-        with torch.no_grad(), _full_precision(tensors):
+        with torch.no_grad(), full_precision(tensors):
             known = [_known(weight) for weight in weights]
             asked = self._ask(calls, tuple(isinstance(w, Tensor) or w != 0 for w in known))
             if not asked.places or (gram and len(asked.places) < len(calls)):
@@ -138,7 +138,7 @@ def _plan(
     gram: bool,
 ) -> Plan:
     situation = Situation([x.shape for x in case.tensors], [*map(_range, extremes)])
-    classes = _classes(case.tensors)
+    classes = classes_of(case.tensors)
     known = plans.setdefault((classes, tuple(case.wanted), gram), [])
     for plan in known:
         if plan.holds(situation):
@@ -168,7 +168,7 @@ def _plain(
     return total
 
 
-def _classes(tensors: Sequence[Tensor]) -> tuple[int, ...]:
+def classes_of(tensors: Sequence[Tensor]) -> tuple[int, ...]:
     """Equal numbers for tensors that may be combined as they are, -1 for those that may not."""
     kinds = [(x.shape, sum_dtype(x), x.device) for x in tensors]
     return tuple(
@@ -186,7 +186,8 @@ def _known(weight: float | Tensor) -> Scalar:
     return read_one(weight.detach()) if isinstance(weight, Tensor) else float(weight)
 
 
-def _full_precision(tensors: Sequence[Tensor]) -> AbstractContextManager[object]:
+def full_precision(tensors: Sequence[Tensor]) -> AbstractContextManager[object]:
+    """Without autocast."""
     # Autocast would round Gram matrices to half precision, and with them every small correlation.
     device = tensors[0].device.type if tensors else "cpu"
     if torch.is_autocast_enabled(device):

@@ -77,12 +77,7 @@ def _of_unit_rows(
         # Squares that overflow or vanish need the rows themselves.
         if _ordinary(gram.diagonal()):
             return _of_few_rows(x, gram, mode, kept, wanted=wanted)
-    y, inverse = torch.empty_like(x), x.new_empty(x.shape[0], 1)
-    for part, own, shrink in blocks(x, y, inverse):
-        # As _numerics.unit, which has derivatives to take care of.
-        torch.sum(part.square(), -1, keepdim=True, out=shrink)
-        shrink.rsqrt_().nan_to_num_(nan=math.nan, posinf=0.0)
-        torch.mul(part, shrink, out=own)
+    y, inverse = _unit(x)
     narrow = y.shape[0] >= 2 * y.shape[1]
     if narrow:
         # ‖Y Yᵀ‖ = ‖Yᵀ Y‖. So many rows are far from orthogonal: the difference keeps its digits.
@@ -127,10 +122,24 @@ def _ordinary(squares: Tensor) -> bool:
     return low > LEAST_SQUARE and high < MOST_SQUARE
 
 
+def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows divided by their lengths, and ``[n, 1]``, what they were multiplied with."""
+    # As _numerics.unit, which has derivatives to take care of.
+    if torch.compiler.is_compiling():
+        shrink = x.square().sum(-1, keepdim=True).rsqrt().nan_to_num(nan=math.nan, posinf=0.0)
+        return x * shrink, shrink
+    y, inverse = torch.empty_like(x), x.new_empty(x.shape[0], 1)
+    for part, own, shrink in blocks(x, y, inverse):
+        torch.sum(part.square(), -1, keepdim=True, out=shrink)
+        shrink.rsqrt_().nan_to_num_(nan=math.nan, posinf=0.0)
+        torch.mul(part, shrink, out=own)
+    return y, inverse
+
+
 def _symmetric_product(y: Tensor) -> Tensor:
     """``Yᵀ Y``."""
     columns = y.shape[1]
-    if columns < _WIDE or not on_host(y):
+    if columns < _WIDE or y.device.type != "cpu":
         return y.T @ y
     product = y.new_empty(columns, columns)
     step = -(-columns // _PANELS)

@@ -2,15 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
-from penaltyscope._fused._catalogue import Request
 from penaltyscope._fused._form import Answers, Form, Parts, Situation, Sketch, View, Whole, kept
 from penaltyscope._fused._product import accumulate, inner, square_sum, start
 from penaltyscope._fused._program import Program
 
 Numbers: TypeAlias = tuple[tuple[float, int], ...]
 """Coefficients, and positions among the numbers that come out of programs."""
+
+
+class Asked(Protocol):
+    """A call, as far as a plan depends on it."""
+
+    @property
+    def tensors(self) -> tuple[int, ...]: ...
+    @property
+    def mask(self) -> int | None: ...
+    @property
+    def active(self) -> bool: ...
+    def fits(self, classes: Sequence[int]) -> bool: ...
+    def form(self, sketch: Sketch) -> Form | Whole | None: ...
 
 
 class Slope(NamedTuple):
@@ -66,7 +78,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    requests: Sequence[Request],
+    requests: Sequence[Asked],
     classes: Sequence[int],
     wanted: Sequence[bool],
     situation: Situation,
@@ -82,11 +94,10 @@ def make_plan(
         situation: what forms may ask about.
         gram: whether inner products of all slopes are wanted.
     """
-    layout = _Layout(situation, wanted)
+    layout = _Layout(situation, classes, wanted)
     for call, request in enumerate(requests):
-        kind, *others = {classes[x] for x in request.tensors}
-        if kind >= 0 and not others and len({*request.tensors}) == len(request.tensors):
-            layout.add(call, request, kind)
+        if request.fits(classes):
+            layout.add(call, request)
     return layout.plan(gram=gram)
 
 
@@ -119,8 +130,11 @@ class _Sheet:
 class _Layout:
     """A plan in the making."""
 
-    def __init__(self, situation: Situation, wanted: Sequence[bool]) -> None:
+    def __init__(
+        self, situation: Situation, classes: Sequence[int], wanted: Sequence[bool]
+    ) -> None:
         self._situation = situation
+        self._classes = classes
         self._wanted = wanted
         self._sheets: dict[int, _Sheet] = {}
         self._forms: dict[int, Form | Whole] = {}
@@ -129,9 +143,9 @@ class _Layout:
         self._products: dict[tuple[int, int, int], int] = {}
         self._count = 0
 
-    def add(self, call: int, request: Request, kind: int) -> None:
+    def add(self, call: int, request: Asked) -> None:
         """Takes a call, if it has a closed form."""
-        sheet = self._sheets.setdefault(kind, _Sheet(self._situation, request.tensors[0]))
+        sheet = self._sheet(request.tensors[0])
         form = request.form(sheet.sketch)
         if form is None:
             return
@@ -143,6 +157,7 @@ class _Layout:
             )
         for x in request.tensors:
             if request.active and self._wanted[x]:
+                sheet = self._sheet(x)
                 parts = _parts(sheet.sketch, form, call, View(x, request.mask))
                 for _, field in parts:
                     self._collect(sheet, x, field)
@@ -176,6 +191,9 @@ class _Layout:
             squares=squares,
             products=self._products,
         )
+
+    def _sheet(self, x: int) -> _Sheet:
+        return self._sheets.setdefault(self._classes[x], _Sheet(self._situation, x))
 
     def _collect(self, sheet: _Sheet, x: int, field: int) -> None:
         """Adds a slope to the total right away, so that its memory is soon free."""

@@ -6,14 +6,25 @@ from torch import Tensor
 from penaltyscope._norm import dot, precise, widest
 from penaltyscope._scalar import Scalar
 
+_SHORTEST = 64
+
+
+def plain_sum(x: Tensor) -> Tensor:
+    """``Σx``, 0-d; in a graph that is being compiled ``[n]``, row by row, or ``[1]``."""
+    return _by_row(x) if torch.compiler.is_compiling() else x.sum()
+
 
 def square_sum(x: Tensor, precisely: bool) -> Tensor:
-    """``Σx²``, 0-d; precise where squares overflow or vanish."""
+    """``Σx²``, likewise; precise where squares overflow or vanish."""
+    if torch.compiler.is_compiling():
+        return inner(x, x, precisely)
     return precise(x).square() if precisely else x.square().sum()
 
 
 def inner(a: Tensor, b: Tensor, precisely: bool) -> Tensor:
-    """``Σab``, 0-d."""
+    """``Σab``, likewise."""
+    if torch.compiler.is_compiling():
+        return _by_row(a.to(widest(a)) * b.to(widest(b)) if precisely else a * b)
     if precisely and a is b:
         return precise(a).square()
     if precisely:
@@ -33,9 +44,17 @@ def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
     """Adds ``coefficient * slope`` to ``total``."""
     if isinstance(coefficient, Tensor):
         return total.add_(_product(slope, coefficient))
+    if abs(coefficient) > torch.finfo(total.dtype).max:  # alpha must fit; a product overflows
+        return total.add_(slope * coefficient)
     return total.add_(slope, alpha=coefficient)
 
 
 def _product(slope: Tensor, coefficient: Tensor) -> Tensor:
     # Only the device knows whether it is 0, and then 0 * NaN must be 0.
     return torch.where(coefficient == 0, 0.0, slope * coefficient)
+
+
+def _by_row(x: Tensor) -> Tensor:
+    # All sums of a row are then one loop over it, which stays in the cache, and short enough for
+    # float32. Rows that are very short would cost more than they contain.
+    return x.sum(-1) if x.shape[-1] >= _SHORTEST else x.sum().reshape(1)

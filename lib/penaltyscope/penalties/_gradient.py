@@ -120,7 +120,8 @@ def _input_gradient(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return functional(x)
     try:
-        point = x if x.requires_grad else x.detach().requires_grad_()
+        # A view, where nothing is recorded that detaching would cut, but keeps a forward tangent.
+        point = x if x.requires_grad else x.view_as(x).requires_grad_()
     except RuntimeError:  # inside a torch.func transform, of which x is a constant
         return functional(x)
     differentiable = torch.is_grad_enabled()

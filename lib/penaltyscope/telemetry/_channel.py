@@ -16,6 +16,8 @@ class Steps:
 
     block: StepBlock
     traces: tuple[Trace, ...]
+    sampled: tuple[bool, ...] = ()
+    """Whether that span is kept; true for a step without one. Empty when nothing is known."""
 
 
 class Channel(Protocol):

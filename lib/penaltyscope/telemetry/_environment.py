@@ -39,7 +39,7 @@ def destination(
         ValueError: a variable or an argument cannot be understood.
     """
     if timeout_seconds is None:
-        timeout_seconds = _timeout(environment)
+        timeout_seconds = request_timeout_seconds(environment, "LOGS")
     elif not timeout_seconds > 0:
         raise ValueError(f"timeout_seconds must be positive, got {timeout_seconds}.")
     return Destination(
@@ -59,6 +59,19 @@ def resource_attributes(environment: Mapping[str, str]) -> dict[str, str]:
     if name := environment.get("OTEL_SERVICE_NAME"):
         attributes["service.name"] = name
     return attributes
+
+
+def export_interval_seconds(environment: Mapping[str, str], given: float | None) -> float:
+    """Between two exports of metrics: what was given, ``OTEL_METRIC_EXPORT_INTERVAL``, a minute.
+
+    Raises:
+        ValueError: it is not positive.
+    """
+    if given is None:
+        return _milliseconds("OTEL_METRIC_EXPORT_INTERVAL", environment, 60.0)
+    if not given > 0:
+        raise ValueError(f"interval_seconds must be positive, got {given}.")
+    return given
 
 
 def disabled(environment: Mapping[str, str]) -> bool:
@@ -93,18 +106,27 @@ def _headers(environment: Mapping[str, str]) -> dict[str, str]:
     return {k.lower(): v for k, v in _pairs("OTEL_EXPORTER_OTLP_HEADERS", text).items()}
 
 
-def _timeout(environment: Mapping[str, str]) -> float:
-    text = _read(environment, "TIMEOUT")
-    if text is None:
-        return _DEFAULT_TIMEOUT_SECONDS
+def request_timeout_seconds(environment: Mapping[str, str], signal: str) -> float:
+    """``OTEL_EXPORTER_OTLP_TIMEOUT``, which is in milliseconds, for one signal.
+
+    Raises:
+        ValueError: it is not a positive number.
+    """
+    own = f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT"
+    name = own if environment.get(own) else "OTEL_EXPORTER_OTLP_TIMEOUT"
+    return _milliseconds(name, environment, _DEFAULT_TIMEOUT_SECONDS)
+
+
+def _milliseconds(name: str, environment: Mapping[str, str], default_seconds: float) -> float:
+    text = environment.get(name)
+    if not text:
+        return default_seconds
     try:
         milliseconds = float(text)
     except ValueError:
         milliseconds = 0.0
     if not milliseconds > 0:
-        raise ValueError(
-            f"OTEL_EXPORTER_OTLP_TIMEOUT must be a positive number of milliseconds, got {text!r}."
-        )
+        raise ValueError(f"{name} must be a positive number of milliseconds, got {text!r}.")
     return milliseconds / 1000
 
 

@@ -4,7 +4,6 @@ Reference: OpenTelemetry protocol specification, "OTLP/HTTP" (retryable response
 partial success).
 """
 
-import gzip
 import logging
 import random
 import threading
@@ -14,31 +13,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import urllib3
-
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._environment import Destination
+from penaltyscope.telemetry._http import Connection
+from penaltyscope.telemetry._outbox import MemoryOutbox, Outbox, Request
 from penaltyscope_events import Event, RunIdentity, encode_events, encode_request, encode_steps
+from penaltyscope_events.delivery import (
+    LONGEST_WAIT_SECONDS,
+    RETRYABLE,
+    compressed,
+    plain,
+    retry_after_seconds,
+)
 
 _logger = logging.getLogger("penaltyscope")
 
-_RETRYABLE = frozenset({429, 502, 503, 504})
 _FIRST_WAIT_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 15.0
-_GZIP_LEVEL = 1  # within 10% of the default's size at a fraction of its time
+_QUEUE_BYTES = 64 * 1024 * 1024
+_REQUEST_BYTES = 1 << 20
+"""A request is closed at the latest when it holds so many bytes, before compression."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    body: bytes
+class _Part:
+    """Some ``ScopeLogs``, and the number of steps in them."""
+
+    data: bytes
     steps: int
 
 
 class OTLPSender:
     """A channel that posts to an OTLP/HTTP receiver from a thread of its own.
 
-    Batches keep their order. While the receiver is away they queue, up to ``max_queue_bytes``; past
-    that the oldest are given up and counted.
+    What is taken within an interval travels in one request, since a request costs more than its
+    steps; what somebody waits for (an event, a step that is not finite) goes at once. Requests keep
+    their order. While the receiver is away they wait in the outbox, which is bounded.
     """
 
     def __init__(
@@ -46,22 +55,20 @@ class OTLPSender:
         destination: Destination,
         identity: RunIdentity,
         *,
-        max_queue_bytes: int = 64 * 1024 * 1024,
+        interval_seconds: float = 1.0,
+        outbox: Outbox | None = None,
     ) -> None:
         self._destination = destination
         self._identity = identity
-        self._max_queue_bytes = max_queue_bytes
-        self._headers = _headers(destination)
-        self._pool = urllib3.PoolManager(
-            retries=False,
-            ca_certs=destination.certificate_file,
-            cert_file=destination.client_certificate_file,
-            key_file=destination.client_key_file,
-        )
-        self._queue: deque[_Batch] = deque()
-        self._queued_bytes = 0
+        self._interval_seconds = interval_seconds
+        self._outbox = MemoryOutbox(_QUEUE_BYTES) if outbox is None else outbox
+        self._connection = Connection(destination, _headers(destination))
+        self._open: deque[_Part] = deque()
+        """Scopes of the next request."""
+        self._open_bytes = 0
         self._lost_steps = 0
         self._reachable = True
+        self._hurry = False
         self._deadline: float | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="penaltyscope-sender", daemon=True)
@@ -70,30 +77,30 @@ class OTLPSender:
     @property
     def lost_steps(self) -> int:
         """Steps that were refused by the receiver or given up for want of room or time."""
-        return self._lost_steps
+        return self._lost_steps + self._outbox.lost_steps
 
     def send(self, steps: Sequence[Steps], events: Sequence[Event]) -> None:
-        """Encodes one request and puts it in the queue."""
-        scopes = [encode_steps(part.block, part.traces) for part in steps]
+        """Encodes the steps and events, and puts them into the next request."""
+        parts = [_Part(encode_steps(s.block, s.traces), len(s.block)) for s in steps]
         if events:
-            scopes.append(encode_events(events))
-        if not scopes:
-            return
-        body = encode_request(self._identity, scopes)
-        if self._destination.gzip:
-            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+            parts.append(_Part(encode_events(events), 0))
+        urgent = bool(events) or any(bool(s.block.nonfinite.any()) for s in steps)
         with self._changed:
-            self._queue.append(_Batch(body, sum(len(part.block) for part in steps)))
-            self._queued_bytes += len(body)
-            # The first is being sent; the one behind it is the oldest that can be given up.
-            while self._queued_bytes > self._max_queue_bytes and len(self._queue) > 1:
-                self._forget(1)
-            self._changed.notify_all()
+            self._open.extend(parts)
+            self._open_bytes += sum(len(part.data) for part in parts)
+            full = self._open_bytes >= _REQUEST_BYTES
+            if full or self._outbox.durable:
+                self._close_requests()
+            if urgent or full:
+                self._hurry = True
+                self._changed.notify_all()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Waits until the queue is empty."""
+        """Sends at once, and waits until nothing is left to send."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._queue, timeout_seconds)
+            self._hurry = True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: not (self._outbox or self._open), timeout_seconds)
 
     def close(self, timeout_seconds: float) -> None:
         """Sends what is queued, within the time, and ends."""
@@ -102,7 +109,7 @@ class OTLPSender:
             self._changed.notify_all()
         self._thread.join(timeout_seconds)
         with self._changed:
-            if left := sum(batch.steps for batch in self._queue):
+            if left := self._outbox.close() + sum(part.steps for part in self._open):
                 self._lost_steps += left
                 _logger.warning("%d steps were not delivered to %s", left, self._destination.url)
 
@@ -110,43 +117,44 @@ class OTLPSender:
         wait = _FIRST_WAIT_SECONDS
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._deadline is not None)
-                if not self._queue or self._expired():
+                if not self._outbox:
+                    self._changed.wait_for(self._due, self._interval_seconds)
+                self._hurry = False
+                self._close_requests()
+                if self._expired() or (self._deadline is not None and not self._outbox):
+                    self._connection.close()
                     return
-                batch = self._queue[0]
+                batch = self._outbox.first()
+            if batch is None:
+                continue
             retry_after = self._post(batch)
             if retry_after is None:
                 wait = _FIRST_WAIT_SECONDS
                 with self._changed:
-                    self._forget(0, lost=False)
+                    self._outbox.drop_first()
                     self._changed.notify_all()
                 continue
             # Jitter, so that a thousand ranks do not come back in the same instant.
             pause = max(retry_after, wait * random.uniform(0.5, 1.0))
-            wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+            wait = min(wait * 2, LONGEST_WAIT_SECONDS)
             with self._changed:
                 self._changed.wait_for(lambda: self._deadline is not None, pause)
                 if self._deadline is not None:
                     # Closing: try again at once, but not in a tight loop.
                     self._changed.wait(0.1)
 
-    def _post(self, batch: _Batch) -> float | None:
+    def _post(self, batch: Request) -> float | None:
         """None when done with the batch, delivered or refused; else seconds to wait at least."""
+        # What an earlier process left may have been written under another setting.
+        body = compressed(batch.body) if self._destination.gzip else plain(batch.body)
         try:
-            response = self._pool.request(
-                "POST",
-                self._destination.url,
-                body=batch.body,
-                headers=self._headers,
-                timeout=self._timeout(),
-                redirect=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
+            response = self._connection.post(body, self._timeout())
+        except (OSError, UnicodeError) as error:  # the latter by a host name that cannot be one
             self._unreachable(f"{type(error).__name__}: {error}")
             return 0.0
-        if response.status in _RETRYABLE:
+        if response.status in RETRYABLE:
             self._unreachable(f"HTTP {response.status}")
-            return _retry_after(response.headers.get("Retry-After"))
+            return retry_after_seconds(response.headers.get("retry-after"))
         if not self._reachable:
             self._reachable = True
             _logger.warning("%s is reachable again", self._destination.url)
@@ -157,11 +165,11 @@ class OTLPSender:
                 self._destination.url,
                 batch.steps,
                 response.status,
-                _text(response.data),
+                _text(response.body),
             )
-        elif response.data:
+        elif response.body:
             # An empty ExportLogsServiceResponse has no bytes; anything else is a partial success.
-            _logger.warning("%s reports: %s", self._destination.url, _text(response.data))
+            _logger.warning("%s reports: %s", self._destination.url, _text(response.body))
         return None
 
     def _timeout(self) -> float:
@@ -180,12 +188,22 @@ class OTLPSender:
     def _expired(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _forget(self, position: int, *, lost: bool = True) -> None:
-        batch = self._queue[position]
-        del self._queue[position]
-        self._queued_bytes -= len(batch.body)
-        if lost:
-            self._lost_steps += batch.steps
+    def _due(self) -> bool:
+        return self._hurry or self._deadline is not None
+
+    def _close_requests(self) -> None:
+        """Makes requests of what is open."""
+        while self._open:
+            parts = [self._open.popleft()]
+            size = len(parts[0].data)
+            while self._open and size + len(self._open[0].data) <= _REQUEST_BYTES:
+                parts.append(self._open.popleft())
+                size += len(parts[-1].data)
+            data = encode_request(self._identity, [part.data for part in parts])
+            if self._destination.gzip:
+                data = compressed(data)
+            self._outbox.append(Request(data, sum(part.steps for part in parts)))
+        self._open_bytes = 0
 
 
 def _headers(destination: Destination) -> dict[str, str]:
@@ -195,11 +213,6 @@ def _headers(destination: Destination) -> dict[str, str]:
         **destination.headers,
     }
     return headers | {"content-encoding": "gzip"} if destination.gzip else headers
-
-
-def _retry_after(text: str | None) -> float:
-    # A date is allowed too, but no receiver of OTLP sends one; the backoff serves for it.
-    return min(float(text), _LONGEST_WAIT_SECONDS) if text and text.isdigit() else 0.0
 
 
 def _text(data: bytes) -> str:

@@ -2,34 +2,41 @@
 
 The training thread leaves a reference to the evaluation's tensors in a bounded ring. A background
 thread picks them up once the backward pass has filled in the norms, turns them into columns and
-hands them on. A full ring drops the oldest and counts it; nothing here waits for anything, and no
-error of ours reaches the training thread.
+hands them on, a short piece at a time. A full ring drops the oldest, which shows in the numbers of
+the rest; nothing here waits for anything, and no error of ours reaches the training thread.
 """
 
 import logging
+import math
 import os
 import threading
 import time
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from opentelemetry.context import get_current
+import torch
 
-from penaltyscope.pipeline import Pipeline
-from penaltyscope.result import PipelineResult
-from penaltyscope.telemetry._channel import Channel
-from penaltyscope.telemetry._columns import Row, blocks
+from penaltyscope.attribution import Attribution
+from penaltyscope.telemetry._attribution import attribution_event
+from penaltyscope.telemetry._capture import Captures
+from penaltyscope.telemetry._carrier import Carrier
+from penaltyscope.telemetry._channel import Channel, Steps
+from penaltyscope.telemetry._feed import BATCH_STEPS, Feed
+from penaltyscope.telemetry._ring import Ring
+from penaltyscope.telemetry._transfer import Transfer
 from penaltyscope_events import AttributeValue, Event, names
 
 _logger = logging.getLogger("penaltyscope")
 
-_BATCH_STEPS = 64
-"""The ring is drained at the latest when it holds so many."""
-_FIRST_PATIENCE_SECONDS = 60.0
-"""How long the first backward pass may take; it may include a compilation."""
-_LEAST_PATIENCE_SECONDS = 2.0
+_ATTRIBUTIONS = 256
+"""Of the results of probes so many are kept until the ring is drained."""
+_POLL_SECONDS = 0.005
+"""How often copies from a device, or an alarming step's backward pass, are looked after."""
+_ALARM_SECONDS = 0.25
+"""How long after an alarm its backward pass is awaited."""
+_MOST_UNDERWAY = 8 * BATCH_STEPS
 
 
 class Recorder:
@@ -44,21 +51,28 @@ class Recorder:
         heartbeat_seconds: float = 5.0,
         capacity: int = 8192,
         time_ns: Callable[[], int] = time.time_ns,
+        make_transfer: Callable[[torch.device], Transfer] | None = None,
     ) -> None:
         self._channel = channel
         self._incarnation = incarnation
         self._interval_seconds = interval_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._time_ns = time_ns
-        self._ring: deque[Row] = deque()
-        self._capacity = capacity
+        self._ring = Ring(capacity, time_ns)
+        self._carrier = Carrier(incarnation, make_transfer)
+        self.captures = Captures(incarnation, time_ns)
+        """Evaluations that CUDA graphs replay."""
+        self._feeds: list[Feed] = []
         self._events: deque[Event] = deque()
+        self._overrun = 0
+        self._attributions: deque[tuple[str, int, Attribution]] = deque(maxlen=_ATTRIBUTIONS)
         self._dropped = 0
-        self._overhead_ns = 0
-        self._patience_seconds = _FIRST_PATIENCE_SECONDS
+        """Evaluations that could not be sent."""
         self._silent = False
         _after_fork(self)
         self._wake = threading.Event()
+        self._alarmed = -math.inf
+        self._next_look = 0.0
         self._closing = False
         self._draining = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="penaltyscope-recorder", daemon=True)
@@ -71,30 +85,46 @@ class Recorder:
 
     def feed(self) -> "Feed":
         """An observer for one pipeline."""
-        return Feed(self)
+        feed = Feed(self, self._ring.append)
+        self._feeds.append(feed)
+        return feed
 
     @property
     def dropped_steps(self) -> int:
         """Evaluations that were lost, in the ring or on the way out."""
-        return self._dropped + self._channel.lost_steps
+        if self._draining.acquire(blocking=False):
+            try:
+                self._count_overrun()
+            finally:
+                self._draining.release()
+        lost = self._overrun + self._carrier.lost + self.captures.lost + self._dropped
+        return lost + self._channel.lost_steps
 
-    def append(self, pipeline: str, seq: int, result: PipelineResult) -> None:
-        """Leaves one evaluation for the background thread.
+    def transfer(self, device: torch.device) -> Transfer | None:
+        """The way that numbers take from a device; None from the host."""
+        return self._carrier.transfer(device) if self._carrier.carries(device) else None
 
-        Called on the training thread right after the evaluation, when nothing of ours is in the
-        processor's caches: what counts here is how few things are touched.
-        """
-        started = time.perf_counter_ns()
-        if self._silent:
-            return
-        ring = self._ring
-        if len(ring) >= self._capacity:
-            ring.popleft()
-            self._dropped += 1
-        ring.append((pipeline, seq, result.statistics, get_current()))
-        if not len(ring) % _BATCH_STEPS:
+    def wake(self) -> None:
+        """Lets the background thread drain now."""
+        self._wake.set()
+
+    def alarm(self) -> None:
+        """Lets it drain now and as soon as the backward pass is through; once an interval."""
+        now = time.monotonic()
+        if now >= self._alarmed + self._interval_seconds:
+            self._alarmed = now
             self._wake.set()
-        self._overhead_ns += time.perf_counter_ns() - started
+
+    def silence(self) -> None:
+        """Records nothing from now on."""
+        self._silent = True
+        for feed in self._feeds:
+            feed.silence()
+
+    def attribution(self, pipeline: str, attribution: Attribution) -> None:
+        """Leaves a probe's result. Called on the training thread; its numbers are read later."""
+        if not self._silent:
+            self._attributions.append((pipeline, self._time_ns(), attribution))
 
     def exception(self, pipeline: str, seq: int, step: int, error: BaseException) -> None:
         """Reports that an evaluation raised. Called on the training thread."""
@@ -109,8 +139,9 @@ class Recorder:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends all that is settled, and waits until it has arrived."""
-        self._drain(final=False)
-        return self._channel.flush(timeout_seconds)
+        deadline = time.monotonic() + timeout_seconds
+        self._drain_all(final=False, until=deadline)
+        return self._channel.flush(max(deadline - time.monotonic(), 0.0))
 
     def close(
         self, attributes: dict[str, AttributeValue], *, error: bool, timeout_seconds: float
@@ -122,7 +153,7 @@ class Recorder:
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_seconds)
-        self._drain(final=True)
+        self._drain_all(final=True, until=deadline)
         self._emit(names.RUN_END, attributes | self._health(), error=error)
         self._drain(final=True)
         self._channel.close(max(deadline - time.monotonic(), 0.0))
@@ -130,53 +161,81 @@ class Recorder:
     def _run(self) -> None:
         next_heartbeat = time.monotonic() + self._heartbeat_seconds
         while not self._closing:
-            self._wake.wait(self._interval_seconds)
+            self._wake.wait(self._pause())
             self._wake.clear()
             if time.monotonic() >= next_heartbeat:
                 next_heartbeat += self._heartbeat_seconds
                 self._emit(names.RUN_HEARTBEAT, self._health())
-            self._drain(final=False)
+            self._drain()
 
-    def _drain(self, *, final: bool) -> None:
+    def _pause(self) -> float:
+        attentive = time.monotonic() < self._alarmed + _ALARM_SECONDS
+        return _POLL_SECONDS if attentive or self._waiting else self._interval_seconds
+
+    @property
+    def _waiting(self) -> bool:
+        return bool(self._carrier.waiting or self.captures.waiting)
+
+    def _drain_all(self, *, final: bool, until: float) -> None:
+        # The last replay of a graph is complete when a second look finds no other.
+        for _ in range(2 if self.captures else 1):
+            self._next_look = 0.0
+            self._drain(final=final, until=until)
+
+    def _drain(self, *, final: bool = False, until: float = 0.0) -> None:
+        """Sends what is there; waits for a device's copies until a time of the monotonic clock."""
         with self._draining:
-            # Events first: a run begins with its start.
-            if events := [self._events.popleft() for _ in range(len(self._events))]:
-                self._send([], events)
-            rows = self._take(final=final)
-            for first in range(0, len(rows), _BATCH_STEPS):
-                self._send(rows[first : first + _BATCH_STEPS], [])
-
-    def _send(self, rows: list[Row], events: list[Event]) -> None:
-        try:
-            self._channel.send(blocks(rows, self._incarnation), events)
-        except Exception:
-            self._dropped += len(rows)
-            _logger.exception("%d steps and %d events are lost", len(rows), len(events))
-
-    def _take(self, *, final: bool) -> list[Row]:
-        """The rows whose norms are there, in order; a row that waited too long goes without."""
-        rows: list[Row] = []
-        now = self._time_ns()
-        for _ in range(len(self._ring)):
             try:
-                row = self._ring.popleft()
-            except IndexError:  # the training thread dropped it
-                break
-            statistics = row[2]
-            tap = statistics.tap
-            waited = (now - statistics.stop_ns) / 1e9
-            if tap is not None and tap.settled_ns:
-                self._be_patient((tap.settled_ns - statistics.stop_ns) / 1e9)
-            elif tap is not None and not final and waited < self._patience_seconds:
-                self._ring.appendleft(row)
-                break
-            rows.append(row)
-        return rows
+                self._work(final=final, until=until)
+            except Exception:
+                # A device that fails, for instance: neither training nor this thread may end by it.
+                _logger.exception("telemetry could not be collected")
+            self._count_overrun()
 
-    def _be_patient(self, took_seconds: float) -> None:
-        longest = max(10 * took_seconds, _LEAST_PATIENCE_SECONDS)
-        if self._patience_seconds == _FIRST_PATIENCE_SECONDS or longest > self._patience_seconds:
-            self._patience_seconds = longest
+    def _work(self, *, final: bool, until: float) -> None:
+        # Events first: a run begins with its start.
+        if events := [self._events.popleft() for _ in range(len(self._events))]:
+            self._send([], events)
+        while self._attributions:
+            self._send_attribution(*self._attributions.popleft())
+        if (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + self._interval_seconds
+            self.captures.look()
+        while self._advance(final=final) or (self._waiting and time.monotonic() < until):
+            # Lets the training thread in, which else waits for the interpreter's 5 ms.
+            time.sleep(_POLL_SECONDS if self._waiting else 0)
+
+    def _advance(self, *, final: bool) -> bool:
+        """One short piece of work; false when there is none now."""
+        rows = []
+        if self._carrier.waiting < _MOST_UNDERWAY:
+            rows = self._ring.take(BATCH_STEPS, final=final)
+            self._carrier.put(rows)
+        steps = [*self._carrier.collect(), *self.captures.collect()]
+        if steps:
+            self._send(steps, [])
+        return bool(rows or steps)
+
+    def _send(self, steps: Sequence[Steps], events: list[Event]) -> None:
+        try:
+            self._channel.send(steps, events)
+        except Exception:
+            count = sum(len(part.block) for part in steps)
+            self._dropped += count
+            _logger.exception("%d steps and %d events are lost", count, len(events))
+
+    def _send_attribution(self, pipeline: str, time_ns: int, attribution: Attribution) -> None:
+        try:
+            event = attribution_event(
+                attribution, pipeline=pipeline, incarnation=self._incarnation, time_ns=time_ns
+            )
+        except Exception:
+            _logger.exception("an attribution is lost")
+        else:
+            self._send([], [event])
+
+    def _count_overrun(self) -> None:
+        self._overrun = self._ring.lost(sum(feed.appended for feed in self._feeds))
 
     def _emit(
         self, name: str, attributes: dict[str, AttributeValue], *, error: bool = False
@@ -187,29 +246,8 @@ class Recorder:
     def _health(self) -> dict[str, AttributeValue]:
         return {
             names.DROPPED_STEPS: self.dropped_steps,
-            names.OVERHEAD: self._overhead_ns / 1e9,
+            names.OVERHEAD: sum(feed.overhead_ns for feed in self._feeds) / 1e9,
         }
-
-
-class Feed:
-    """Observes one pipeline for a recorder, and numbers its evaluations."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._seq = 0
-
-    def on_start(self, pipeline: Pipeline, step: int) -> None:
-        """Nothing yet: start and stop are sent together."""
-
-    def on_stop(self, pipeline: Pipeline, result: PipelineResult) -> None:
-        """Leaves the evaluation in the ring."""
-        self._recorder.append(pipeline.name, self._seq, result)
-        self._seq += 1
-
-    def on_exception(self, pipeline: Pipeline, step: int, error: BaseException) -> None:
-        """Reports the exception under the number that the evaluation would have had."""
-        self._recorder.exception(pipeline.name, self._seq, step, error)
-        self._seq += 1
 
 
 def describe(error: BaseException) -> dict[str, AttributeValue]:
@@ -227,6 +265,6 @@ def _after_fork(recorder: Recorder) -> None:
 
     def fall_silent() -> None:
         if (here := known()) is not None:
-            here._silent = True  # noqa: SLF001  # its own module
+            here.silence()
 
     os.register_at_fork(after_in_child=fall_silent)

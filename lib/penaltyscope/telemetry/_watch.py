@@ -6,23 +6,26 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import torch
 
+from penaltyscope.attribution import Probe
 from penaltyscope.pipeline import Pipeline
-from penaltyscope.telemetry._environment import destination, disabled, resource_attributes
-from penaltyscope.telemetry._otlp import OTLPSender
+from penaltyscope.telemetry._channel import Channel
+from penaltyscope.telemetry._environment import disabled, resource_attributes
+from penaltyscope.telemetry._events import OTLP, Exporter
+from penaltyscope.telemetry._fanout import FanOut
 from penaltyscope.telemetry._recorder import Recorder, describe
+from penaltyscope.telemetry._sink import Sink, Source
 from penaltyscope_events import AttributeValue, RunIdentity, names
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
-
-    from penaltyscope.telemetry._channel import Channel
 
 _logger = logging.getLogger("penaltyscope")
 
@@ -33,6 +36,7 @@ def watch(
     *pipelines: Pipeline,
     run: str | None = None,
     optimizer: torch.optim.Optimizer | None = None,
+    probes: Iterable[Probe] = (),
     tags: Mapping[str, str] | None = None,
     rank: int | None = None,
     world_size: int | None = None,
@@ -41,6 +45,8 @@ def watch(
     headers: Mapping[str, str] | None = None,
     timeout_seconds: float | None = None,
     exporter: "LogRecordExporter | None" = None,
+    sinks: Sequence[Sink] | None = None,
+    spool: str | os.PathLike[str] | None = None,
     interval_seconds: float = 1.0,
 ) -> "Watch":
     """Sends every evaluation of the pipelines to an OTLP receiver, until closed.
@@ -55,6 +61,7 @@ def watch(
             ``TORCHELASTIC_RUN_ID``, or a new one made of the script's name.
         optimizer: when given, ``step`` counts its steps, so that evaluations whose gradients are
             accumulated share one. Default: each evaluation is a step.
+        probes: of these pipelines; their results are sent too.
         tags: free strings that describe the run.
         rank: default ``RANK``, or 0.
         world_size: default ``WORLD_SIZE``, or 1.
@@ -63,14 +70,22 @@ def watch(
             ``http://localhost:4318``.
         headers: sent with every request, over ``OTEL_EXPORTER_OTLP_HEADERS``.
         timeout_seconds: of one request, over ``OTEL_EXPORTER_OTLP_TIMEOUT``.
-        exporter: an OpenTelemetry exporter that gets all records instead of our own sender.
-        interval_seconds: records are sent at least this often.
+        exporter: an OpenTelemetry exporter that gets all records; short for
+            ``sinks=[telemetry.Exporter(exporter)]``.
+        sinks: where records go, each at its own pace; default ``[telemetry.OTLP()]``.
+        spool: a directory in which requests wait on disk until the receiver has taken them, over
+            ``PENALTYSCOPE_SPOOL``; default: they wait in memory. A later watch with the same
+            directory, or ``penaltyscope replay``, sends what a process left there.
+        interval_seconds: records are collected, and sent, at least this often.
 
     Raises:
         ValueError: an argument or an environment variable cannot be understood, or two pipelines
             share a name.
+        ImportError: a package that a sink needs is not installed.
     """
-    _check(pipelines, interval_seconds)
+    probes = tuple(probes)
+    _check(pipelines, probes, interval_seconds)
+    chosen = _chosen(sinks, exporter)
     environment = os.environ
     if disabled(environment):
         return Watch(run=run or "disabled", recorder=None, releases=[])
@@ -85,24 +100,44 @@ def watch(
         host_name=attributes.get(names.HOST_NAME, socket.gethostname()),
         tags={str(key): str(value) for key, value in (tags or {}).items()},
     )
-    channel: Channel
-    if exporter is not None:
-        from penaltyscope.telemetry._sdk import ExporterChannel  # needs the SDK, which is optional
-
-        channel = ExporterChannel(exporter, identity)
-    else:
-        where = destination(
-            environment, endpoint=endpoint, headers=headers, timeout_seconds=timeout_seconds
-        )
-        channel = OTLPSender(where, identity)
-    recorder = Recorder(
-        channel, incarnation=secrets.token_hex(8), interval_seconds=interval_seconds
+    source = Source(
+        identity=identity,
+        incarnation=secrets.token_hex(8),
+        pipelines={p.name: tuple(term.name for term in p.terms) for p in pipelines},
+        environment=environment,
+        endpoint=endpoint,
+        headers=headers or {},
+        timeout_seconds=timeout_seconds,
+        interval_seconds=interval_seconds,
+        spool=spool or environment.get("PENALTYSCOPE_SPOOL"),
     )
+    channel = _open(chosen, source)
+    recorder = Recorder(channel, incarnation=source.incarnation, interval_seconds=interval_seconds)
     releases = [p.register_observer(recorder.feed()) for p in pipelines]
+    releases += [
+        p.register_listener(partial(recorder.attribution, p.pipeline.name)) for p in probes
+    ]
     if optimizer is not None:
         releases.append(_count_steps(pipelines, optimizer))
     recorder.start({})
     return Watch(run=identity.run_id, recorder=recorder, releases=releases)
+
+
+def _chosen(sinks: Sequence[Sink] | None, exporter: "LogRecordExporter | None") -> Sequence[Sink]:
+    if sinks is None:
+        return [OTLP()] if exporter is None else [Exporter(exporter)]
+    if exporter is not None:
+        raise ValueError("exporter and sinks must not both be given: put Exporter among the sinks.")
+    if not sinks or not all(isinstance(sink, Sink) for sink in sinks):
+        raise ValueError(f"sinks must be a sequence of at least one sink, got {sinks!r}.")
+    return sinks
+
+
+def _open(sinks: Sequence[Sink], source: Source) -> Channel:
+    # Our own sender never makes its caller wait, so alone it needs no thread between.
+    if len(sinks) == 1 and isinstance(sinks[0], OTLP):
+        return sinks[0].open(source)
+    return FanOut([(type(sink).__name__, sink.open(source)) for sink in sinks])
 
 
 class Watch:
@@ -191,13 +226,17 @@ def _count_steps(
     return release
 
 
-def _check(pipelines: tuple[Pipeline, ...], interval_seconds: float) -> None:
+def _check(
+    pipelines: tuple[Pipeline, ...], probes: tuple[Probe, ...], interval_seconds: float
+) -> None:
     for pipeline in pipelines:
         if not isinstance(pipeline, Pipeline):
             raise TypeError(f"pipelines must be Pipeline objects, got {type(pipeline).__name__}.")
     own = [pipeline.name for pipeline in pipelines]
     if not own or len(set(own)) < len(own):
         raise ValueError(f"pipelines must have different names, at least one, got {own}.")
+    if strangers := [p.pipeline.name for p in probes if p.pipeline not in pipelines]:
+        raise ValueError(f"probes must be of the pipelines {own}, got those of {strangers}.")
     if not interval_seconds > 0:
         raise ValueError(f"interval_seconds must be positive, got {interval_seconds}.")
 

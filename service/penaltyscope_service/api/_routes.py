@@ -3,11 +3,13 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import StreamingResponse
 
 from penaltyscope_service.access import Tenant, may_see
+from penaltyscope_service.api._export import EXPORT_ANSWERS, ExportQuery, stream_export
 from penaltyscope_service.api._models import Problem, Run, RunDetail, Runs, Series
 from penaltyscope_service.api._problem import PROBLEMS
-from penaltyscope_service.api._run_path import RunId
+from penaltyscope_service.api._run_path import SeenRun, unknown_run
 from penaltyscope_service.api._series_query import SeriesQuery
 from penaltyscope_service.observatory import Observatory, UnknownName
 
@@ -26,10 +28,10 @@ def create_api_router(observatory: Observatory) -> APIRouter:
         return Runs(runs=[Run.model_validate(run) for run in seen])
 
     @router.get("/runs/{run}", summary="A run with its terms' last numbers", responses=problems)
-    def run(run: RunId, tenant: Tenant) -> RunDetail:
-        detail = observatory.run(run) if may_see(run, tenant) else None
+    def run(run: SeenRun) -> RunDetail:
+        detail = observatory.run(run)
         if detail is None:
-            raise _unknown_run(run)
+            raise unknown_run(run)
         return RunDetail.model_validate(detail)
 
     @router.get(
@@ -37,9 +39,7 @@ def create_api_router(observatory: Observatory) -> APIRouter:
         summary="Numbers over steps, downsampled so that no NaN, infinity or peak is lost",
         responses=problems,
     )
-    def series(run: RunId, tenant: Tenant, query: Annotated[SeriesQuery, Query()]) -> Series:
-        if not may_see(run, tenant):
-            raise _unknown_run(run)
+    def series(run: SeenRun, query: Annotated[SeriesQuery, Query()]) -> Series:
         try:
             found = observatory.series(
                 run,
@@ -55,16 +55,21 @@ def create_api_router(observatory: Observatory) -> APIRouter:
             raise _unknown_name(run, error) from error
         return Series.model_validate(found)
 
+    @router.get(
+        "/runs/{run}/export",
+        summary="Every step of a run as a file",
+        response_class=StreamingResponse,
+        responses=EXPORT_ANSWERS | problems,
+    )
+    def export(run: SeenRun, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
+        return stream_export(observatory, run, query.format)
+
     return router
-
-
-def _unknown_run(run: str) -> HTTPException:
-    return HTTPException(404, f"run {run!r} is not known")
 
 
 def _unknown_name(run: str, error: UnknownName) -> HTTPException:
     if error.argument == "run":
-        return _unknown_run(run)
+        return unknown_run(run)
     shown, hidden = error.known[:_SHOWN_NAMES], error.known[_SHOWN_NAMES:]
     known = ", ".join(map(repr, shown)) + (", …" if hidden else "")
     return HTTPException(422, f"{error.argument} must be one of {known}, got {error.value!r}.")

@@ -25,11 +25,11 @@ from penaltyscope_service.decode._record import (
     SEVERITY_ERROR,
     Attributes,
     Record,
-    Resource,
     Scalar,
-    Scope,
     Value,
 )
+from penaltyscope_service.decode._resource import Resource, Scope, Speaker
+from penaltyscope_service.decode._step import ScopeTerms
 
 _SCALARS: Final[dict[str, Callable[[str, object], Scalar]]] = {
     "doubleValue": double,
@@ -48,12 +48,12 @@ def read_json(body: bytes) -> Iterator[Resource]:
     for resource_logs in messages(parse(body), "resourceLogs"):
         scopes = (
             Scope(
-                _attributes(child(scope_logs, "scope")),
+                ScopeTerms(_attributes(child(scope_logs, "scope"))),
                 map(_record, messages(scope_logs, "logRecords")),
             )
             for scope_logs in messages(resource_logs, "scopeLogs")
         )
-        yield Resource(_attributes(child(resource_logs, "resource")), scopes)
+        yield Resource(Speaker(_attributes(child(resource_logs, "resource"))), scopes)
 
 
 def _record(record: Message) -> Record:

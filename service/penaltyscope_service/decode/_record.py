@@ -1,6 +1,6 @@
 """What both readers make of a request: plain values whose meaning nobody has checked yet."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from penaltyscope_events import names
@@ -38,20 +38,6 @@ class Record(NamedTuple):
     error: bool
     attributes: Attributes
     """Empty for events that are not kept."""
-
-
-class Scope(NamedTuple):
-    """The records of one instrumentation scope."""
-
-    attributes: Attributes
-    records: Iterable[Record]
-
-
-class Resource(NamedTuple):
-    """Everything that one process said."""
-
-    attributes: Attributes
-    scopes: Iterable[Scope]
 
 
 class InvalidRequestError(ValueError):

@@ -1,18 +1,18 @@
 """A whole request: every record read, or refused on its own with a reason."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from penaltyscope_events import Event, names
+from penaltyscope_events import Event, RunIdentity, StepBlock, names
 from penaltyscope_service.decode._attribute import InvalidRecordError
 from penaltyscope_service.decode._batch import Batch, Decoded
 from penaltyscope_service.decode._event import read_event
-from penaltyscope_service.decode._identity import read_identity
 from penaltyscope_service.decode._json import read_json
 from penaltyscope_service.decode._protobuf import read_protobuf
-from penaltyscope_service.decode._record import EVENTS, Record, Resource
+from penaltyscope_service.decode._record import EVENTS, KEPT, Record
+from penaltyscope_service.decode._resource import Columns, Resource
 from penaltyscope_service.decode._step import (
     ScopeTerms,
     StepKey,
@@ -28,7 +28,7 @@ OTHER: Final = "other"
 LABELS: Final = {event: event.removeprefix("penaltyscope.") for event in sorted(EVENTS)}
 """The metric label of every event."""
 
-_READERS: Final[dict[ContentType, Callable[[bytes], Iterator[Resource]]]] = {
+_READERS: Final[dict[ContentType, Callable[[bytes], Iterable[Resource]]]] = {
     "application/x-protobuf": read_protobuf,
     "application/json": read_json,
 }
@@ -65,43 +65,82 @@ class _Account:
     position: int = 0
     """Of the current record, counted through the whole request from 1."""
 
+    def keep(self, event_name: str, count: int) -> None:
+        """Several records of ours at once."""
+        if count:
+            self.received[LABELS[event_name]] += count
+            self.position += count
+
     def refuse(self, record: Record, error: InvalidRecordError) -> None:
         self.refused[error.reason] += 1
         self.message = self.message or f"record {self.position} ({record.event_name}): {error}"
 
 
-def _read_resource(resource: Resource, account: _Account, received_ns: int) -> Batch | None:
-    try:
-        identity = read_identity(resource.attributes)
-    except InvalidRecordError as error:  # of each of its records, not of the request
-        for record, _ in _ours(resource, account):
-            account.refuse(record, error)
-        return None
-    rows: dict[StepKey, list[StepRow]] = {}
-    events: list[Event] = []
-    for record, terms in _ours(resource, account):
+class _Reading:
+    """What one resource's records have come to so far."""
+
+    def __init__(self, account: _Account, received_ns: int) -> None:
+        self._account = account
+        self._received_ns = received_ns
+        self._steps: dict[StepKey, list[StepRow | StepBlock]] = {}
+        self._events: list[Event] = []
+
+    def batch(self, identity: RunIdentity) -> Batch | None:
+        """Everything that was kept; nothing if nothing was."""
+        if not (self._steps or self._events):
+            return None
+        steps = tuple(build_block(key, parts) for key, parts in self._steps.items())
+        return Batch(identity=identity, steps=steps, events=tuple(self._events))
+
+    def read_columns(self, columns: Columns, terms: ScopeTerms) -> None:
+        """All at once or, where one may have to be refused, one by one."""
+        if columns.plan is not None:
+            block = columns.plan.read(columns.run, terms, self._received_ns)
+            if block is None:
+                for record in columns.records():
+                    self.read_record(record, terms)
+                return
+            self._steps.setdefault(block.key, []).append(block.steps)
+            self._account.keep(names.PIPELINE_STOP, columns.run.repeats)
+        self._account.keep(names.PIPELINE_START, columns.starts)
+
+    def read_record(self, record: Record, terms: ScopeTerms) -> None:
+        """Keeps it, refuses it or, if it is not of this wire format, only counts it."""
+        account = self._account
+        account.position += 1
         try:
             if record.event_name == names.PIPELINE_STOP:
-                key, row = read_step(record, terms, received_ns)
-                rows.setdefault(key, []).append(row)
-            elif record.event_name != names.PIPELINE_START:
-                events.append(read_event(record, received_ns))
-            account.received[LABELS[record.event_name]] += 1
+                key, row = read_step(record, terms, self._received_ns)
+                self._steps.setdefault(key, []).append(row)
+            elif record.event_name in KEPT:
+                self._events.append(read_event(record, self._received_ns))
+            account.received[LABELS.get(record.event_name, OTHER)] += 1
         except InvalidRecordError as error:
             account.refuse(record, error)
-    if not (rows or events):
+
+
+def _read_resource(resource: Resource, account: _Account, received_ns: int) -> Batch | None:
+    try:
+        identity = resource.speaker.identity
+    except InvalidRecordError as error:  # of each of its records, not of the request
+        _refuse_all(resource, account, error)
         return None
-    steps = tuple(build_block(key, block) for key, block in rows.items())
-    return Batch(identity=identity, steps=steps, events=tuple(events))
-
-
-def _ours(resource: Resource, account: _Account) -> Iterable[tuple[Record, ScopeTerms]]:
-    """The records of this wire format, each with its scope's term names; others are counted."""
+    reading = _Reading(account, received_ns)
     for scope in resource.scopes:
-        terms = ScopeTerms(scope.attributes)
-        for record in scope.records:
-            account.position += 1
-            if record.event_name in EVENTS:
-                yield record, terms
+        for item in scope.records:
+            if isinstance(item, Columns):
+                reading.read_columns(item, scope.terms)
             else:
-                account.received[OTHER] += 1
+                reading.read_record(item, scope.terms)
+    return reading.batch(identity)
+
+
+def _refuse_all(resource: Resource, account: _Account, error: InvalidRecordError) -> None:
+    for scope in resource.scopes:
+        for item in scope.records:
+            for record in item.records() if isinstance(item, Columns) else (item,):
+                account.position += 1
+                if record.event_name in EVENTS:
+                    account.refuse(record, error)
+                else:
+                    account.received[OTHER] += 1

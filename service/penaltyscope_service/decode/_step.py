@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from penaltyscope_events import StepBlock, TermFlag, complete_flags
+from penaltyscope_events import ALL_FLAGS, StepBlock, TermFlag, complete_flags
 from penaltyscope_events import names as wire
 from penaltyscope_service.decode._attribute import (
     InvalidRecordError,
@@ -18,12 +18,13 @@ from penaltyscope_service.decode._attribute import (
     numbers,
 )
 from penaltyscope_service.decode._record import Attributes, Record
+from penaltyscope_service.joining import join
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NAN: Final = float("nan")
-_MAX_TIME_NS: Final = 2**63 - 1
+MAX_TIME_NS: Final = 2**63 - 1
 _DTYPES: Final[dict[str, type[np.generic]]] = {
     "step": np.int64,
     "seq": np.int64,
@@ -79,12 +80,8 @@ def read_step(record: Record, scope: ScopeTerms, received_ns: int) -> tuple[Step
         InvalidRecordError: if an attribute is missing, has the wrong type, length or value.
     """
     attributes = record.attributes
-    terms = _terms(attributes) if wire.TERM_NAMES in attributes else scope.names
-    key = StepKey(
-        name(attributes, wire.PIPELINE),
-        name(attributes, wire.INCARNATION),
-        terms,
-    )
+    key = read_key(attributes, scope)
+    terms = key.terms
     value = numbers(attributes, wire.TERM_VALUE, len(terms))
     weight = numbers(attributes, wire.TERM_WEIGHT, len(terms))
     norms, flags = _norms_and_flags(attributes, len(terms))
@@ -106,21 +103,48 @@ def read_step(record: Record, scope: ScopeTerms, received_ns: int) -> tuple[Step
     return key, row
 
 
+def read_key(attributes: Attributes, scope: ScopeTerms) -> StepKey:
+    """What a stop record says about its block.
+
+    Raises:
+        InvalidRecordError: if an attribute is missing, has the wrong type, length or value.
+    """
+    terms = _terms(attributes) if wire.TERM_NAMES in attributes else scope.names
+    return StepKey(name(attributes, wire.PIPELINE), name(attributes, wire.INCARNATION), terms)
+
+
 def read_time(record: Record, received_ns: int) -> int:
     """The record's own time, else the time at which it was received.
 
     Raises:
         InvalidRecordError: if it does not fit a signed integer (it would be after the year 2262).
     """
-    if record.time_ns > _MAX_TIME_NS:
+    if record.time_ns > MAX_TIME_NS:
         raise InvalidRecordError(
             "invalid_value",
-            f"time_unix_nano must be at most {_MAX_TIME_NS}, got {record.time_ns}.",
+            f"time_unix_nano must be at most {MAX_TIME_NS}, got {record.time_ns}.",
         )
     return record.time_ns or received_ns
 
 
-def build_block(key: StepKey, rows: Sequence[StepRow]) -> StepBlock:
+def build_block(key: StepKey, parts: Sequence[StepRow | StepBlock]) -> StepBlock:
+    """Evaluations, some perhaps in columns already, as one block in the same order."""
+    blocks: list[StepBlock] = []
+    rows: list[StepRow] = []
+    for part in parts:
+        if isinstance(part, StepRow):
+            rows.append(part)
+            continue
+        if rows:
+            blocks.append(_from_rows(key, rows))
+            rows = []
+        blocks.append(part)
+    if rows:
+        blocks.append(_from_rows(key, rows))
+    return join(blocks)
+
+
+def _from_rows(key: StepKey, rows: Sequence[StepRow]) -> StepBlock:
     """The rows as columns, with the flags that follow from their numbers."""
     columns: dict[str, NDArray[Any]] = {
         column: np.array(values, _DTYPES.get(column, np.float64))
@@ -138,10 +162,10 @@ def _norms_and_flags(attributes: Attributes, terms: int) -> tuple[list[float], l
     flags = [0] * terms
     if wire.TERM_FLAGS in attributes:
         flags = integers(attributes, wire.TERM_FLAGS, terms)
-        if not all(0 <= bits < 2 * TermFlag.DISABLED for bits in flags):
-            limit = 2 * TermFlag.DISABLED - 1
+        if not all(0 <= bits <= ALL_FLAGS for bits in flags):
             raise InvalidRecordError(
-                "invalid_value", f"{wire.TERM_FLAGS} must be from 0 to {limit}, got {flags}."
+                "invalid_value",
+                f"{wire.TERM_FLAGS} must be from 0 to {int(ALL_FLAGS)}, got {flags}.",
             )
     if wire.TERM_GRADIENT_NORM in attributes:
         return numbers(attributes, wire.TERM_GRADIENT_NORM, terms), flags

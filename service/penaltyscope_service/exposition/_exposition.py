@@ -73,7 +73,8 @@ class Exposition:
         entries: dict[str, RunEntry] = {}
         for run in runs:
             entry = self._entries.get(run.record.run)
-            fits = entry is not None and entry.shape == shape_of(run)
+            # A run that was deleted and came back is another one.
+            fits = entry is not None and entry.run is run and entry.shape == shape_of(run)
             entries[run.record.run] = entry if entry is not None and fits else RunEntry(run)
         if entries != self._entries:
             self._entries = entries

@@ -1,6 +1,11 @@
 """Every step ever received, in one SQLite file."""
 
+from penaltyscope_service.history._archive import Archive
+from penaltyscope_service.history._backup import back_up
 from penaltyscope_service.history._block import BLOCK_ROWS
+from penaltyscope_service.history._damage import DamagedError, is_damage
+from penaltyscope_service.history._graves import Graves
+from penaltyscope_service.history._lock import take_lock
 from penaltyscope_service.history._reader import BlockHead, Reader
 from penaltyscope_service.history._rollup import ROLLUP_ROWS, rollup_column
 from penaltyscope_service.history._rows import (
@@ -13,6 +18,7 @@ from penaltyscope_service.history._rows import (
     StreamRow,
     TermsRow,
 )
+from penaltyscope_service.history._salvage import put_aside, replace, salvage
 from penaltyscope_service.history._schema import SCHEMA_VERSION, HistoryError, Synchronous
 from penaltyscope_service.history._store import History
 
@@ -20,8 +26,11 @@ __all__ = [
     "BLOCK_ROWS",
     "ROLLUP_ROWS",
     "SCHEMA_VERSION",
+    "Archive",
     "BlockHead",
     "Changes",
+    "DamagedError",
+    "Graves",
     "History",
     "HistoryError",
     "Incident",
@@ -33,5 +42,11 @@ __all__ = [
     "StreamRow",
     "Synchronous",
     "TermsRow",
+    "back_up",
+    "is_damage",
+    "put_aside",
+    "replace",
     "rollup_column",
+    "salvage",
+    "take_lock",
 ]

@@ -1,36 +1,61 @@
 """Blocks of steps as rows of their table."""
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Final
+from zlib import crc32
 
+import numpy as np
+
+from penaltyscope_events import StepBlock
 from penaltyscope_service.history._payload import encode_block
 from penaltyscope_service.history._rollup import roll_up
+from penaltyscope_service.history._rollup_bytes import encode_rollups
 from penaltyscope_service.history._rows import NewBlock
 
 BLOCK_ROWS: Final = 1024
 """Evaluations in a packed block, at most."""
 
-_INSERT: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def insert_block(
     connection: sqlite3.Connection, number: int, block: NewBlock, *, packed: bool
 ) -> None:
     """Adds a block; a packed one gets its rollup."""
-    steps = block.steps
-    connection.execute(
-        _INSERT,
-        (
-            number,
-            *block.place,
-            packed,
-            len(steps),
-            int(steps.step.min()),
-            int(steps.step.max()),
-            int(steps.nonfinite.sum()),
-            block.received_at,
-            encode_block(steps, packed=packed),
-        ),
-    )
+    insert_blocks(connection, [(number, block)], packed=packed)
     if packed:
-        connection.execute("INSERT INTO rollup VALUES (?, ?)", (number, roll_up(steps).tobytes()))
+        insert_rollup(connection, number, block.steps)
+
+
+def insert_rollup(connection: sqlite3.Connection, number: int, steps: StepBlock) -> None:
+    """Adds the rollup of a block."""
+    rollup = encode_rollups(roll_up(steps))
+    connection.execute("INSERT INTO rollup VALUES (?, ?)", (number, rollup))
+
+
+def insert_blocks(
+    connection: sqlite3.Connection, blocks: Iterable[tuple[int, NewBlock]], *, packed: bool = False
+) -> None:
+    """Adds blocks under their numbers, without rollups."""
+    connection.executemany(_INSERT, (_row(number, block, packed) for number, block in blocks))
+
+
+def _row(number: int, block: NewBlock, packed: bool) -> tuple[object, ...]:
+    steps = block.steps
+    payload = encode_block(steps, packed=packed)
+    single = len(steps) == 1
+    payload = encode_block(steps, packed=packed)
+    first = int(steps.step[0]) if single else int(steps.step.min())
+    return (
+        number,
+        *block.place,
+        packed,
+        len(steps),
+        first,
+        first if single else int(steps.step.max()),
+        int(np.count_nonzero(steps.nonfinite)),  # SQLite takes no other integers
+        block.received_at,
+        payload,
+        crc32(payload),
+    )

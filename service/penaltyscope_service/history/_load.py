@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from penaltyscope_events import StepBlock
+from penaltyscope_service.history._damage import require_whole
 from penaltyscope_service.history._payload import decode_block
 from penaltyscope_service.history._record import (
     PROCESS_COLUMNS,
@@ -17,6 +18,8 @@ from penaltyscope_service.history._record import (
     read_source,
 )
 from penaltyscope_service.history._rows import Loaded, Place, StreamRow, TermsRow
+
+_NUMBERED: Final = ("run", "stream", "source", "terms")
 
 
 def load(connection: sqlite3.Connection) -> Loaded:
@@ -47,6 +50,7 @@ def load(connection: sqlite3.Connection) -> Loaded:
         ],
         loose={Place(stream, source, terms): rows for stream, source, terms, rows in loose},
         incidents={(run, kind): count for run, kind, count in incidents},
+        highest=_highest(connection),
     )
 
 
@@ -66,12 +70,13 @@ def load_steps(
 ) -> Iterator[tuple[float, StepBlock]]:
     """The stream's blocks after a certain one, each with the time of its reception, in order."""
     rows = connection.execute(
-        "SELECT incarnation, terms, rows, received_at, payload FROM block "
+        "SELECT incarnation, terms, rows, received_at, payload, checksum FROM block "
         "JOIN source ON source.id = block.source "
         "WHERE block.stream = ? AND block.id > ? ORDER BY block.id",
         (stream.id, after),
     )
-    for incarnation, number, count, received_at, payload in rows:
+    for incarnation, number, count, received_at, payload, checksum in rows:
+        require_whole(payload, checksum)
         yield (
             received_at,
             decode_block(
@@ -84,7 +89,19 @@ def load_steps(
         )
 
 
+def _highest(connection: sqlite3.Connection) -> int:
+    """Blocks of a run that was deleted may be there for a while, and keep their stream's number."""
+    tables = (
+        "SELECT max(stream) AS id FROM block",
+        *(f"SELECT max(id) FROM {t}" for t in _NUMBERED),
+    )
+    (highest,) = connection.execute(
+        f"SELECT max(id) FROM ({' UNION ALL '.join(tables)})"
+    ).fetchone()
+    return highest or 0
+
+
 def _select(
     connection: sqlite3.Connection, table: str, columns: tuple[str, ...]
-) -> Iterator[tuple[Any, ...]]:
-    yield from connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY 1")
+) -> list[tuple[Any, ...]]:
+    return connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY 1").fetchall()

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from penaltyscope_service.history._block import BLOCK_ROWS
+from penaltyscope_service.history._damage import require_whole
 from penaltyscope_service.history._payload import decode_block
 from penaltyscope_service.history._rows import NewBlock, Place
 from penaltyscope_service.joining import join
@@ -16,16 +17,18 @@ def take_loose(
     where = "WHERE stream = ? AND packed = 0 AND source = ? AND terms = ?"
     key = (place.stream, place.source, place.terms)
     rows = connection.execute(
-        f"SELECT rows, received_at, payload FROM block {where} ORDER BY id", key
+        f"SELECT rows, received_at, payload, checksum FROM block {where} ORDER BY id", key
     ).fetchall()
     if not rows:
         return None
+    for _, _, payload, checksum in rows:
+        require_whole(payload, checksum)
     connection.execute(f"DELETE FROM block {where}", key)
     blocks = [
         decode_block(payload, pipeline="", incarnation="", terms=terms, rows=count)
-        for count, _, payload in rows
+        for count, _, payload, _ in rows
     ]
-    return NewBlock(place, max(received_at for _, received_at, _ in rows), join(blocks))
+    return NewBlock(place, max(received_at for _, received_at, _, _ in rows), join(blocks))
 
 
 def cut(block: NewBlock) -> Iterator[NewBlock]:

@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 
 from penaltyscope_events import COLUMNS, StepBlock
 from penaltyscope_service.history._integer import decode_integers, encode_integers
-from penaltyscope_service.history._number import decode_numbers, encode_numbers, encode_seconds
+from penaltyscope_service.history._number import (
+    decode_numbers,
+    decode_sum,
+    encode_numbers,
+    encode_seconds,
+    encode_sum,
+)
 
 Column = NDArray[Any]
 
 _LENGTHS: Final = struct.Struct(f"<{len(COLUMNS)}I")
 _INTEGERS: Final = ("step", "seq", "stop_ns")
-_SCALARS: Final = ("duration", "base", "total", "total_gradient_norm")
+_SCALARS: Final = ("duration", "base", "total_gradient_norm")
 
 
 def encode_packed(block: StepBlock) -> bytes:
@@ -40,6 +46,8 @@ def _encode_column(block: StepBlock, name: str) -> bytes:
     column: Column = getattr(block, name)
     if name == "duration":
         return encode_seconds(column)
+    if name == "total":
+        return encode_sum(column, block.contribution)
     if name == "contribution":
         with np.errstate(over="ignore", invalid="ignore"):
             return encode_numbers(column, block.weight * block.value)
@@ -56,6 +64,8 @@ def _decode_column(parts: dict[str, memoryview], name: str, terms: int, rows: in
         return decode_integers(data, rows).astype(np.bool_)
     if name == "flags":
         return decode_integers(data, rows * terms).astype(np.int32).reshape(rows, terms)
+    if name == "total":
+        return decode_sum(data, _decode_column(parts, "contribution", terms, rows))
     if name in _SCALARS:
         return decode_numbers(data, rows, 1)[:, 0]
     if name == "contribution":

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_service.history._payload import decode_columns
-from penaltyscope_service.history._rollup import ROLLUP
+from penaltyscope_service.history._rollup import ROLLUP_ROWS
+from penaltyscope_service.history._rollup_bytes import decode_rollups, from_version_1
 
 
 class BlockHead(NamedTuple):
@@ -49,16 +50,18 @@ class Reader:
         ).fetchone()
         return decode_columns(payload, names, terms=len(head.terms), rows=head.rows)
 
-    def rollups(self, heads: Sequence[BlockHead]) -> NDArray[np.void]:
-        """The rollups of packed blocks with the same terms, all in one, as ``roll_up`` made them.
+    def rollups(self, heads: Sequence[BlockHead], columns: Sequence[int]) -> NDArray[np.void]:
+        """Rollups of packed blocks with the same terms, all in one, as ``roll_up`` made them.
 
         Args:
             heads: at least one, in order of arrival.
+            columns: which of them, by the places that ``rollup_column`` tells.
         """
-        wanted = {head.id for head in heads}
+        rollups = {head.id: -(-head.rows // ROLLUP_ROWS) for head in heads}
+        width = 3 + 3 * len(heads[0].terms)
         rows = self._connection.execute(
             "SELECT block, rows FROM rollup WHERE block BETWEEN ? AND ? ORDER BY block",
             (heads[0].id, heads[-1].id),
         )
-        data = b"".join(data for block, data in rows if block in wanted)
-        return np.frombuffer(data, ROLLUP).reshape(-1, 3 + 3 * len(heads[0].terms))
+        data = (from_version_1(d, rollups[block], width) for block, d in rows if block in rollups)
+        return decode_rollups(data, width, columns)

@@ -1,5 +1,6 @@
 """Records of runs, processes and sources as rows of their tables, and back."""
 
+from operator import attrgetter
 from typing import Any, Final
 
 import orjson
@@ -33,6 +34,8 @@ PROCESS_COLUMNS: Final = (
     "overhead_seconds",
     "duplicates",
 )
+_RUN_PLAIN: Final = attrgetter(*RUN_COLUMNS[:-1])
+_PROCESS: Final = attrgetter(*PROCESS_COLUMNS)
 SOURCE_COLUMNS: Final = ("id", "stream", "incarnation", "high", "lost", "gaps")
 
 
@@ -44,8 +47,7 @@ def run_row(run: RunRecord) -> Row:
         "endings": [(rank, e.status, e.time_ns) for rank, e in run.endings.items()],
         "failure": run.failure and (run.failure.type, run.failure.message),
     }
-    plain = (getattr(run, name) for name in RUN_COLUMNS[:-1])
-    return (*plain, orjson.dumps(details).decode())
+    return (*_RUN_PLAIN(run), orjson.dumps(details).decode())
 
 
 def read_run(row: Row, ranks: tuple[int, ...]) -> RunRecord:
@@ -71,7 +73,8 @@ def _read_failure(pair: tuple[str, str] | None) -> Failure | None:
 
 def process_row(process: ProcessRecord) -> Row:
     """In the order of ``PROCESS_COLUMNS``."""
-    return tuple(getattr(process, name) for name in PROCESS_COLUMNS)
+    row: Row = _PROCESS(process)
+    return row
 
 
 def read_process(row: Row) -> ProcessRecord:

@@ -88,3 +88,5 @@ class Loaded:
     """Evaluations in small blocks, by place."""
     incidents: Mapping[tuple[int, str], int]
     """How many there are by run and kind."""
+    highest: int
+    """The highest number that any run, stream, source or list of terms has."""

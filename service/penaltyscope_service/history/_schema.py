@@ -6,11 +6,25 @@ from typing import Final, Literal
 
 Synchronous = Literal["NORMAL", "FULL"]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x50534350  # "PSCP", so that `file` and we know whose file it is
 _BUSY_SECONDS: Final = 10.0
 
-_TABLES: Final = """
+GRAVE_TABLE: Final = """
+CREATE TABLE grave (
+    run TEXT NOT NULL,
+    rank INTEGER NOT NULL,
+    pipeline TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    high INTEGER NOT NULL,  -- evaluations below it came before the run was deleted
+    buried_at REAL NOT NULL,
+    PRIMARY KEY (run, rank, pipeline, incarnation)
+) WITHOUT ROWID;
+"""
+"""What is left of a deleted run, so that a late retry does not bring it back."""
+
+_TABLES: Final = f"""
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
     run TEXT NOT NULL UNIQUE,
@@ -65,7 +79,8 @@ CREATE TABLE block (
     last_step INTEGER NOT NULL,
     nonfinite_rows INTEGER NOT NULL,
     received_at REAL NOT NULL,
-    payload BLOB NOT NULL
+    payload BLOB NOT NULL,
+    checksum INTEGER  -- CRC-32 of the payload
 );
 CREATE INDEX block_of_stream ON block (stream, packed, source, terms);
 CREATE TABLE rollup (
@@ -84,6 +99,7 @@ CREATE TABLE probe (
     id INTEGER PRIMARY KEY,
     at REAL NOT NULL  -- when it was last tried whether the file can be written
 );
+{GRAVE_TABLE}
 """
 
 
@@ -98,37 +114,58 @@ def connect(path: Path, *, timeout_seconds: float = _BUSY_SECONDS) -> sqlite3.Co
     )
 
 
-def prepare(connection: sqlite3.Connection, path: Path, synchronous: Synchronous) -> None:
-    """Makes the tables in a new file, and checks an old one.
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, also while a service writes.
 
     Raises:
-        HistoryError: if the file is not a history, or one of a newer version.
+        HistoryError: if there is no history of this version.
     """
+    if not path.is_file():
+        raise HistoryError(f"{path} must be a history, got no such file.")
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
     try:
-        version = _pragma(connection, "user_version")
-        owner = _pragma(connection, "application_id")
-        empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-    except sqlite3.DatabaseError as error:
-        raise HistoryError(f"{path} cannot be read as a history: {error}.") from error
-    if empty and not version:
-        _create(connection)
-    elif owner != _APPLICATION_ID:
-        raise HistoryError(f"{path} must be a history of Penaltyscope, got another database.")
-    elif version != SCHEMA_VERSION:
-        raise HistoryError(
-            f"{path} must have schema version {SCHEMA_VERSION}, got {version}: "
-            "it was written by a newer Penaltyscope; run that one, or use another data folder."
-        )
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
+        version = require_ours(connection, path)
+        if version != SCHEMA_VERSION:
+            raise HistoryError(
+                f"{path} must have schema version {SCHEMA_VERSION}, got {version}: "
+                "start this version's service on it once."
+            )
+    except HistoryError:
+        connection.close()
+        raise
+    return connection
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def create(connection: sqlite3.Connection) -> None:
+    """Makes the tables, if there are none."""
+    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        return
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(
         f"BEGIN IMMEDIATE; {_TABLES}"
         f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
     )
+
+
+def require_ours(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the file.
+
+    Raises:
+        HistoryError: if the file is not a history, or one of a newer version.
+    """
+    version = _pragma(connection, "user_version")
+    if _pragma(connection, "application_id") != _APPLICATION_ID:
+        raise HistoryError(f"{path} must be a history of Penaltyscope, got another database.")
+    if version > SCHEMA_VERSION:
+        raise HistoryError(
+            f"{path} must have schema version {SCHEMA_VERSION} or older, got {version}: "
+            "it was written by a newer Penaltyscope; run that one, or use another data folder."
+        )
+    return version
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -2,65 +2,84 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Self
-
-import orjson
+from typing import IO, Final, Self
 
 from penaltyscope_events import StepBlock
-from penaltyscope_service.history._block import BLOCK_ROWS, insert_block
+from penaltyscope_service.history._archive import Archive
+from penaltyscope_service.history._block import BLOCK_ROWS, insert_block, insert_blocks
+from penaltyscope_service.history._commit import write_records
+from penaltyscope_service.history._damage import DamagedError, is_damage, look_for_damage
+from penaltyscope_service.history._graves import Graves, bury
 from penaltyscope_service.history._load import load, load_aggregate, load_steps
+from penaltyscope_service.history._lock import take_lock
+from penaltyscope_service.history._migrate import migrate
 from penaltyscope_service.history._pack import cut, take_loose
 from penaltyscope_service.history._reader import Reader
-from penaltyscope_service.history._record import (
-    PROCESS_COLUMNS,
-    RUN_COLUMNS,
-    SOURCE_COLUMNS,
-    process_row,
-    run_row,
-    source_row,
-)
 from penaltyscope_service.history._rows import Changes, Incident, Loaded, Place, StreamRow
-from penaltyscope_service.history._schema import HistoryError, Synchronous, connect, prepare
+from penaltyscope_service.history._schema import Synchronous, connect, create, require_ours
+from penaltyscope_service.history._space import (
+    delete_oldest,
+    delete_orphans,
+    free_pages,
+    give_back,
+    page_count,
+    used_bytes,
+)
 
 _PROBE_SECONDS: Final = 2.0
+_LOG_BYTES: Final = 16 * 1024**2
+"""To which the log is cut after it had to grow."""
+_CHECK_SECONDS: Final = 5.0
+"""How long a start looks for damage; what is further back in a large file is found when read."""
 
 
 class History:
     """One shard's file. One thread writes; others read, one at a time."""
 
-    def __init__(self, path: Path, writer: sqlite3.Connection, owner: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, writer: sqlite3.Connection, lock: IO[str]) -> None:
         self._path = path
-        self._owner = owner
+        self._lock = lock
         self._writer = writer
-        self._reader = connect(path)
-        self._reading = threading.Lock()
         self._terms: dict[int, tuple[str, ...]] = {}
+        self.graves = Graves(writer)
+        """Runs that were deleted."""
         # Never given twice, also when the newest blocks were deleted: `through` refers to them.
         self._last_block: int = max(
             writer.execute("SELECT ifnull(max(id), 0) FROM block").fetchone()[0],
             writer.execute("SELECT ifnull(max(through), 0) FROM stream").fetchone()[0],
         )
+        self._reader = connect(path)
+        self._reading = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path, *, synchronous: Synchronous = "NORMAL") -> Self:
+    def open(
+        cls, path: Path, *, synchronous: Synchronous = "NORMAL", lock: IO[str] | None = None
+    ) -> Self:
         """Opens or creates the file, and keeps other processes from doing so.
 
         Args:
             path: the file; its folder is made where it is missing.
             synchronous: ``NORMAL`` survives a crash of the process, ``FULL`` one of the machine.
+            lock: from ``take_lock``, if the caller has it already; closed with the history.
 
         Raises:
+            DamagedError: if the file is not what was written.
             HistoryError: if the file is in use, no history, or one of a newer version.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as undo:
-            owner = undo.enter_context(closing(_own(path)))
+            if lock is None:
+                lock = undo.enter_context(take_lock(path))
             writer = undo.enter_context(closing(connect(path)))
-            prepare(writer, path, synchronous)
-            history = cls(path, writer, owner)
+            try:
+                _prepare(writer, path, synchronous)
+                history = cls(path, writer, lock)
+            except sqlite3.DatabaseError as error:
+                if is_damage(error):
+                    raise DamagedError(f"{path} cannot be read as a history: {error}.") from error
+                raise
             undo.pop_all()
         return history
 
@@ -81,19 +100,8 @@ class History:
     def commit(self, changes: Changes) -> list[Incident]:
         """Writes everything or, when it raises, nothing. Returns the incidents that are new."""
         with self._transaction() as writer:
-            _upsert(writer, "run", RUN_COLUMNS, map(run_row, changes.runs))
-            _upsert(writer, "process", PROCESS_COLUMNS, map(process_row, changes.processes))
-            _upsert(writer, "source", SOURCE_COLUMNS, map(source_row, changes.sources))
-            writer.executemany(
-                "INSERT INTO stream (id, run, rank, pipeline) VALUES (?, ?, ?, ?)", changes.streams
-            )
-            writer.executemany(
-                "INSERT INTO terms VALUES (?, ?)",
-                ((row.id, orjson.dumps(row.names).decode()) for row in changes.terms),
-            )
-            for block in changes.blocks:
-                insert_block(writer, self._next_block(), block, packed=False)
-            incidents = [i for i in changes.incidents if _insert_incident(writer, i)]
+            incidents = write_records(writer, changes)
+            insert_blocks(writer, ((self._next_block(), block) for block in changes.blocks))
         self._terms |= {row.id: row.names for row in changes.terms}
         return incidents
 
@@ -134,6 +142,10 @@ class History:
             finally:
                 self._reader.execute("ROLLBACK")
 
+    def archive(self, run: str) -> AbstractContextManager[Archive | None]:
+        """A run with all its steps; every caller gets a connection of its own."""
+        return Archive.open(self._path, run)
+
     def size_bytes(self) -> int:
         """Of the file and its log."""
         size = 0
@@ -141,6 +153,37 @@ class History:
             with suppress(FileNotFoundError):
                 size += Path(f"{self._path}{suffix}").stat().st_size
         return size
+
+    def used_bytes(self) -> int:
+        """Of that part of the file which holds something."""
+        return used_bytes(self._writer)
+
+    def bury(self, run: int, now: float) -> None:
+        """Deletes a run by its number; its steps are orphans from now on."""
+        with self._transaction() as writer:
+            bury(writer, run, now)
+
+    def delete_orphans(self, most: int) -> int:
+        """Deletes blocks of buried runs; returns how many."""
+        with self._transaction() as writer:
+            return delete_orphans(writer, most)
+
+    def delete_oldest(self, most: int) -> int:
+        """Deletes the oldest blocks that every counter contains; returns how many."""
+        with self._transaction() as writer:
+            return delete_oldest(writer, most)
+
+    def free_ratio(self) -> float:
+        """Of the file, that part which holds nothing."""
+        return free_pages(self._writer) / max(page_count(self._writer), 1)
+
+    def shrink(self, most: int) -> int:
+        """Cuts pages that hold nothing off the file; returns how many there still are."""
+        give_back(self._writer, most)
+        left = free_pages(self._writer)
+        if not left:  # the file itself is cut when the log is moved to it
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return left
 
     def probe(self, now: float) -> None:
         """Writes something, to raise if that is not possible."""
@@ -152,10 +195,14 @@ class History:
 
     def close(self) -> None:
         """Closes the file; another process may open it."""
+        self.disconnect()
+        self._lock.close()
+
+    def disconnect(self) -> None:
+        """Closes the file, but keeps other processes from opening it."""
         with self._reading:
             self._reader.close()
         self._writer.close()
-        self._owner.close()
 
     def _next_block(self) -> int:
         self._last_block += 1
@@ -173,35 +220,12 @@ class History:
             raise
 
 
-def _own(path: Path) -> sqlite3.Connection:
-    """Holds a lock until it is closed, or the process ends in whatever way."""
-    owner = connect(path.with_name(path.name + ".lock"), timeout_seconds=0)
-    try:
-        owner.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        owner.close()
-        raise HistoryError(
-            f"{path} must be writable and in use by no other process: {error}."
-        ) from None
-    return owner
-
-
-def _upsert(
-    writer: sqlite3.Connection,
-    table: str,
-    columns: tuple[str, ...],
-    rows: Iterable[tuple[Any, ...]],
-) -> None:
-    key = "run, rank" if table == "process" else "id"
-    values = ", ".join("?" * len(columns))
-    update = ", ".join(f"{column} = excluded.{column}" for column in columns)
-    writer.executemany(
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) "
-        f"ON CONFLICT ({key}) DO UPDATE SET {update}",
-        rows,
-    )
-
-
-def _insert_incident(writer: sqlite3.Connection, incident: Incident) -> bool:
-    cursor = writer.execute("INSERT OR IGNORE INTO incident VALUES (?, ?, ?, ?, ?)", incident)
-    return bool(cursor.rowcount == 1)
+def _prepare(connection: sqlite3.Connection, path: Path, synchronous: Synchronous) -> None:
+    """Makes the tables in a new file; checks an old one and brings it up to date."""
+    create(connection)
+    version = require_ours(connection, path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    migrate(connection, version)
+    look_for_damage(connection, _CHECK_SECONDS)

@@ -1,11 +1,12 @@
 """Reads a request's body and decompresses it, both bounded."""
 
 import sys
-import zlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final, Literal, Protocol
 
+from isal import isal_zlib
+from isal.isal_zlib import IsalError
 from starlette.types import Receive
 
 from penaltyscope_service.ingest._inflow import Inflow
@@ -18,8 +19,8 @@ else:
 
 ContentEncoding = Literal["identity", "gzip", "zstd"]
 
-_GZIP: Final = 16 + zlib.MAX_WBITS
-"""Tells zlib that gzip's header and trailer surround the stream."""
+_GZIP: Final = 16 + isal_zlib.MAX_WBITS
+"""Tells it that gzip's header and trailer surround the stream."""
 _ZSTD: Final[Mapping[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
 """A window of 8 MiB, the most that a zstd content coding may ask for (RFC 9659, section 3)."""
 _CHUNK_BYTES: Final = 65_536
@@ -43,7 +44,7 @@ class _Stream(Protocol):
 
 
 _STREAMS: Final[Mapping[ContentEncoding, Callable[[], _Stream]]] = {
-    "gzip": lambda: zlib.decompressobj(_GZIP),
+    "gzip": lambda: isal_zlib.decompressobj(_GZIP),
     "zstd": lambda: zstd.ZstdDecompressor(options=_ZSTD),
 }
 
@@ -85,7 +86,7 @@ def decompress(body: bytes, encoding: ContentEncoding, limit: int) -> bytes:
         return body
     try:
         return _decompress(body, encoding, limit)
-    except (zlib.error, zstd.ZstdError) as error:
+    except (IsalError, zstd.ZstdError) as error:  # type: ignore[misc]  # a stub names an instance
         raise _malformed(f"{encoding}: {error}") from error
 
 

@@ -5,9 +5,9 @@ The messages stay bytes, so that they go through the same decoder as OTLP/HTTP's
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 
@@ -28,7 +28,9 @@ _KEEPALIVE_MS: Final = 60_000
 
 _RETRY: Final = RetryInfo.DESCRIPTOR
 
-Export = Callable[[AsyncIterator[bytes], "grpc.aio.ServicerContext[bytes, bytes]"], "Any"]
+Export = Callable[
+    [AsyncIterator[bytes], "grpc.aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]
+]
 
 
 class GrpcServer:

@@ -4,6 +4,7 @@ Both in the request's own encoding. Reference: OTLP specification, "OTLP/HTTP Re
 """
 
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 
 from google.protobuf import json_format
@@ -26,7 +27,14 @@ class Reply:
 
 def accept(signal: Signal, content_type: ContentType, decoded: Decoded) -> Reply:
     """200; a partial success only where records were refused, as the specification says."""
+    if not decoded.refused:
+        return _accept_all(signal, content_type)
     return _reply(HTTPStatus.OK, signal.accept(decoded), content_type, [])
+
+
+@cache
+def _accept_all(signal: Signal, content_type: ContentType) -> Reply:
+    return _reply(HTTPStatus.OK, signal.response(), content_type, [])
 
 
 def refuse(refusal: RefusedError, content_type: ContentType | None) -> Reply:

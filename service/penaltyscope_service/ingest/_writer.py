@@ -5,18 +5,19 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from penaltyscope_service.decode import Batch, Decoded
 from penaltyscope_service.ingest._refusal import RefusedError
 
 _logger: Final = logging.getLogger(__name__)
 
-_GROUP_REQUESTS: Final = 16
-"""Most requests in one transaction; all of them are in memory, decoded."""
+_GROUP_REQUESTS: Final = 64
+_GROUP_BYTES: Final = 4 * 1024**2
+"""Most requests, and about as many bytes, in one transaction; all are in memory, decoded."""
 _BUSY_SECONDS: Final = 1
 _STORAGE_SECONDS: Final = 10
 """When to send again: a queue empties in no time, a full disk waits for a person."""
@@ -31,39 +32,30 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
+    size: int
     decode: Callable[[], Decoded]
     future: asyncio.Future[Decoded]
 
-    def succeed(self, decoded: Decoded) -> None:
-        self._on_loop(self.future.set_result, decoded)
-
-    def fail(self, error: Exception) -> None:
-        self._on_loop(self.future.set_exception, error)
-
-    def _on_loop(self, settle: Callable[[Any], None], result: object) -> None:
-        def unless_cancelled() -> None:
-            if not self.future.done():
-                settle(result)
-
-        self.future.get_loop().call_soon_threadsafe(unless_cancelled)
-
 
 _Decoded = tuple[_Job, Decoded]
+_Settled = tuple[asyncio.Future[Decoded], Decoded | Exception]
 
 
 class Writer:
     """A bounded queue of requests, and the thread that works it off.
 
     Decoding happens on that thread too, so that the event loop stays free to read, refuse and
-    serve; requests that come in while a transaction is written share the next one.
+    serve. Requests that come in while a transaction is written share the next one; they go to the
+    thread and back together, since waking it costs more than a small request.
     """
 
     def __init__(self, store: Store, *, max_requests: int, max_bytes: int) -> None:
         self._store = store
         self._max_requests = max_requests
         self._max_bytes = max_bytes
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        # Only the event loop touches these two: no lock is needed.
+        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        # Only the event loop touches these three: no lock is needed.
+        self._fresh: list[_Job] = []
         self._waiting_requests = 0
         self._waiting_bytes = 0
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -103,62 +95,94 @@ class Writer:
             RefusedError: 503, if the queue is full or the history cannot be written.
         """
         self.require_room()
-        job = _Job(decode, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        job = _Job(size, decode, loop.create_future())
         self._waiting_requests += 1
         self._waiting_bytes += size
-        self._jobs.put(job)
+        if not self._fresh:
+            loop.call_soon(self._hand_over)
+        self._fresh.append(job)
         try:
             return await job.future
         finally:
             self._waiting_requests -= 1
             self._waiting_bytes -= size
 
+    def _hand_over(self) -> None:
+        jobs, self._fresh = self._fresh, []
+        self._jobs.put(jobs)
+
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._commit(self._gather(job))
+        while (jobs := self._jobs.get()) is not None:
+            while not self._jobs.empty():
+                more = self._jobs.get()
+                if more is None:
+                    self._jobs.put(None)  # the sign to end, for the loop above
+                    break
+                jobs += more
+            for group in _groups(jobs):
+                self._work_off(group)
 
-    def _gather(self, job: _Job) -> list[_Decoded]:
-        """Decodes a request and those that wait behind it: together they cost one transaction."""
-        group: list[_Decoded] = []
-        following: _Job | None = job
-        while following is not None:
-            self._decode(following, group)
-            if len(group) == _GROUP_REQUESTS or self._jobs.empty():
-                return group
-            following = self._jobs.get()
-        self._jobs.put(None)  # the sign to end is for whoever called
-        return group
+    def _work_off(self, jobs: Sequence[_Job]) -> None:
+        """Decodes some requests and keeps what is in them: they cost one transaction."""
+        decoded: list[_Decoded] = []
+        settled: list[_Settled] = []
+        for job in jobs:
+            if job.future.cancelled():  # nobody waits for it any more, as when the service ends
+                continue
+            try:
+                decoded.append((job, job.decode()))
+            except Exception as error:  # noqa: BLE001  # it belongs to the request, which raises it
+                settled.append((job.future, error))
+        settled += self._commit(decoded)
+        _settle(settled)
 
-    def _decode(self, job: _Job, group: list[_Decoded]) -> None:
-        if job.future.cancelled():  # nobody waits for it any more, as when the service ends
-            return
-        try:
-            group.append((job, job.decode()))
-        except Exception as error:  # noqa: BLE001  # it belongs to the request, which raises it
-            job.fail(error)
-
-    def _commit(self, group: Sequence[_Decoded]) -> None:
+    def _commit(self, group: Sequence[_Decoded]) -> list[_Settled]:
         batches = [batch for _, decoded in group for batch in decoded.batches]
         try:
             if batches:
                 self._store.ingest(batches)
         except (OSError, sqlite3.Error) as error:
             _logger.error("the history cannot be written: %s", error)
-            for job, _ in group:
-                job.fail(_unwritable(error))
+            return [(job.future, _unwritable(error)) for job, _ in group]
         except Exception as error:  # noqa: BLE001  # as above
-            self._commit_one_by_one(group, error)
-        else:
-            for job, decoded in group:
-                job.succeed(decoded)
+            if len(group) == 1:
+                return [(group[0][0].future, error)]
+            # One request must not take its neighbours down with it.
+            return [settled for single in group for settled in self._commit([single])]
+        return [(job.future, decoded) for job, decoded in group]
 
-    def _commit_one_by_one(self, group: Sequence[_Decoded], error: Exception) -> None:
-        """One request must not take its neighbours down with it."""
-        if len(group) == 1:
-            group[0][0].fail(error)
-            return
-        for single in group:
-            self._commit([single])
+
+def _groups(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
+    """As many at a time as may be in memory, decoded."""
+    group: list[_Job] = []
+    size = 0
+    for job in jobs:
+        if group and (len(group) == _GROUP_REQUESTS or size + job.size > _GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(job)
+        size += job.size
+    yield group
+
+
+def _settle(settled: Sequence[_Settled]) -> None:
+    """Wakes everyone who waits, each event loop once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Settled]] = {}
+    for future, result in settled:
+        by_loop.setdefault(future.get_loop(), []).append((future, result))
+    for loop, results in by_loop.items():
+        loop.call_soon_threadsafe(_set_results, results)
+
+
+def _set_results(settled: Sequence[_Settled]) -> None:
+    for future, result in settled:
+        if future.done():  # it was cancelled meanwhile
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
 
 
 def _unwritable(error: Exception) -> RefusedError:

@@ -27,11 +27,12 @@ def read_rolled(
         by_terms.setdefault(head.terms, []).append(head)
     found: list[list[Points]] = [[] for _ in keys]
     for terms, alike in by_terms.items():
-        rollups = reader.rollups(alike)
-        for key, points in zip(keys, found, strict=True):
-            place = key.place(terms)
-            if place is not None:
-                points += _points(rollups[:, rollup_column(key.column, place)])
+        places = [key.place(terms) for key in keys]
+        there = [i for i, place in enumerate(places) if place is not None]
+        columns = [rollup_column(keys[i].column, places[i] or 0) for i in there]
+        rollups = reader.rollups(alike, columns)
+        for column, i in enumerate(there):
+            found[i] += _points(rollups[:, column])
     nothing = (np.empty(0, np.int64), np.empty(0))
     return [
         (

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 import penaltyscope as ps
+from benchmarks.terms import TERMS
 from penaltyscope import penalties
 from penaltyscope._fused import Call, Fuser
 from penaltyscope._scalar import extremes
 from tests.lib.fused.plainly import assert_same
 from tests.lib.penalties.calls import P, Q
-from tests.lib.test_cost import TERMS, counted, teacher
+from tests.lib.test_cost import counted, teacher
 
 INPUTS = {"student": 0, "teacher": 1}
 CALLS = [

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from penaltyscope_events import names
 
@@ -27,7 +31,9 @@ class Receiver:
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     requests: list[ExportLogsServiceRequest] = field(default_factory=list)
-    """Only those that were answered with 200."""
+    """Only those that were answered with 200; so are the two below."""
+    metrics: list[ExportMetricsServiceRequest] = field(default_factory=list)
+    traces: list[ExportTraceServiceRequest] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def events(self) -> list[str]:
@@ -50,6 +56,14 @@ class Receiver:
             if attribute.key == names.STEP
         ]
 
+    def keep(self, path: str, body: bytes) -> None:
+        if path.endswith("/metrics"):
+            self.metrics.append(ExportMetricsServiceRequest.FromString(body))
+        elif path.endswith("/traces"):
+            self.traces.append(ExportTraceServiceRequest.FromString(body))
+        else:
+            self.requests.append(ExportLogsServiceRequest.FromString(body))
+
     def wait_for_attempts(self, count: int) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.headers) >= count, 20)
@@ -71,7 +85,7 @@ def receiver(*answers: Answer) -> Iterator[Receiver]:
                 state.paths.append(self.path)
                 state.headers.append({k.lower(): v for k, v in self.headers.items()})
                 if answer.status == 200:
-                    state.requests.append(ExportLogsServiceRequest.FromString(body))
+                    state.keep(self.path, body)
                 state.changed.notify_all()
             self.send_response(answer.status)
             for name, value in answer.headers.items():

@@ -4,6 +4,8 @@ from penaltyscope.telemetry._environment import (
     Destination,
     destination,
     disabled,
+    export_interval_seconds,
+    request_timeout_seconds,
     resource_attributes,
 )
 
@@ -84,3 +86,23 @@ def test_the_service_name_wins_over_the_resource_attributes() -> None:
 )
 def test_only_true_disables(text: str, expected: bool) -> None:
     assert disabled({"OTEL_SDK_DISABLED": text}) is expected
+
+
+def test_every_signal_has_a_timeout_of_its_own_in_milliseconds() -> None:
+    variables = {
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2500",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "500",
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "",  # empty is unset
+    }
+    assert request_timeout_seconds(variables, "METRICS") == 0.5
+    assert request_timeout_seconds(variables, "TRACES") == 2.5
+    assert request_timeout_seconds({}, "METRICS") == 10
+    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_METRICS_TIMEOUT must be"):
+        request_timeout_seconds({"OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "x"}, "METRICS")
+
+
+def test_metrics_are_exported_every_minute_unless_told_otherwise() -> None:
+    assert export_interval_seconds({}, None) == 60
+    variables = {"OTEL_METRIC_EXPORT_INTERVAL": "5000"}
+    assert export_interval_seconds(variables, None) == 5
+    assert export_interval_seconds(variables, 1.5) == 1.5

@@ -1,6 +1,6 @@
 """The ring and its patience, without threads or sockets: the clock and the channel are ours."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -8,10 +8,12 @@ import torch
 import penaltyscope as ps
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._recorder import Recorder
+from penaltyscope.telemetry._transfer import Transfer
 from penaltyscope_events import Event, TermFlag, names
 from tests.lib.pipelines import squares
 
 SECOND = 1_000_000_000
+NAN = float("nan")
 
 
 class Kept:
@@ -22,6 +24,10 @@ class Kept:
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.flags: list[list[int]] = []
+        self.weights: list[list[float]] = []
+        self.values: list[list[float]] = []
+        self.seqs: list[int] = []
+        self.incarnations: list[str] = []
         self.events: list[Event] = []
         self.sizes: list[int] = []
 
@@ -29,6 +35,10 @@ class Kept:
         for part in steps:
             self.steps += part.block.step.tolist()
             self.flags += part.block.flags.tolist()
+            self.weights += part.block.weight.tolist()
+            self.values += part.block.value.tolist()
+            self.seqs += part.block.seq.tolist()
+            self.incarnations.append(part.block.incarnation)
             self.sizes.append(len(part.block))
         self.events += events
 
@@ -42,11 +52,20 @@ class Kept:
 class Bench:
     """A recorder whose thread never starts: each drain is ours."""
 
-    def __init__(self, *, capacity: int = 8192) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int = 8192,
+        make_transfer: Callable[[torch.device], Transfer] | None = None,
+    ) -> None:
         self.now = 0
         self.channel = Kept()
         self.recorder = Recorder(
-            self.channel, incarnation="i", capacity=capacity, time_ns=lambda: self.now
+            self.channel,
+            incarnation="i",
+            capacity=capacity,
+            time_ns=lambda: self.now,
+            make_transfer=make_transfer,
         )
         # Norms of a user's own penalty come with the backward pass.
         self.pipeline = ps.Pipeline([ps.Term("squares", squares)])
@@ -150,7 +169,7 @@ def test_what_cannot_be_encoded_is_counted_and_the_rest_goes_on(
     bench.step()
     assert bench.drain() == [0, 2]
     assert bench.recorder.dropped_steps == 1
-    assert "1 steps and 0 events are lost" in caplog.text
+    assert "1 steps are lost" in caplog.text
 
 
 def test_health_tells_of_drops_and_of_the_recorders_own_cost() -> None:
@@ -164,3 +183,38 @@ def test_health_tells_of_drops_and_of_the_recorders_own_cost() -> None:
     overhead = heartbeat.attributes[names.OVERHEAD]
     assert isinstance(overhead, float)
     assert overhead > 0
+
+
+@pytest.mark.parametrize(
+    ("scale", "element", "flags"),
+    [
+        (65536.0, 1.0, TermFlag.NORM_NOT_MEASURED | TermFlag.GRADIENT_OVERFLOW),
+        (1.0, 1.0, 0),
+        (65536.0, NAN, TermFlag.INPUT_NAN | TermFlag.VALUE_NAN),
+    ],
+)
+def test_an_overflow_under_a_loss_scale_is_told_from_a_finding(
+    scale: float, element: float, flags: int
+) -> None:
+    bench = Bench()
+    bench.pipeline = ps.Pipeline([ps.Term("steep", lambda x: x.sum() * 1e36)])
+    bench.pipeline.register_observer(bench.recorder.feed())
+    x = torch.tensor([element, 1.0], requires_grad=True)
+    (bench.pipeline(x).loss * scale).backward()
+    bench.drain()
+    (got,) = bench.channel.flags
+    assert got[0] & ~TermFlag.GRADIENT_INF == flags
+    assert bool(got[0] & TermFlag.GRADIENT_INF) == (element != element)
+
+
+def test_a_gradient_that_stays_infinite_is_a_finding_once_the_scale_is_small() -> None:
+    bench = Bench()
+    bench.pipeline = ps.Pipeline([ps.Term("root", lambda x: x.sqrt().sum())])
+    bench.pipeline.register_observer(bench.recorder.feed())
+    scale = 65536.0
+    while not bench.channel.flags or bench.channel.flags[-1] != [TermFlag.GRADIENT_INF]:
+        x = torch.zeros(2, requires_grad=True)
+        (bench.pipeline(x).loss * scale).backward()
+        bench.drain()
+        scale /= 2
+    assert len(bench.channel.flags) == 10

@@ -258,6 +258,16 @@ def test_a_receiver_under_pressure_gets_every_step_once_and_in_order() -> None:
         assert there.steps() == list(range(10))
 
 
+def test_a_step_that_is_not_finite_is_sent_at_once() -> None:
+    watched = pipeline()
+    with receiver() as there, ps.watch(watched, endpoint=there.url, interval_seconds=3600):
+        there.wait_for_attempts(1)
+        train(watched, torch.ones(2, requires_grad=True))
+        train(watched, torch.tensor([1.0, NAN], requires_grad=True))
+        with there.changed:  # an hour, or 62 more steps, would be too long
+            assert there.changed.wait_for(lambda: there.steps() == [0, 1], 20)
+
+
 def test_a_refusal_is_logged_counted_and_not_repeated(caplog: pytest.LogCaptureFixture) -> None:
     x = torch.ones(2, requires_grad=True)
     with receiver(Answer(), Answer(400, body=b"bad data")) as there:

@@ -69,11 +69,11 @@ CASES: list[tuple[Attributes, Reason, str]] = [
     ({"term.flags": [1.0, 0.0]}, "wrong_type", "term.flags must be ints, got [1.0, 0.0]."),
     ({"term.flags": [0]}, "wrong_length", "term.flags must have 2 elements, one per term, got 1."),
     (
-        {"term.flags": [0, 256]},
+        {"term.flags": [0, 512]},
         "invalid_value",
-        "term.flags must be from 0 to 255, got [0, 256].",
+        "term.flags must be from 0 to 511, got [0, 512].",
     ),
-    ({"term.flags": [-1, 0]}, "invalid_value", "term.flags must be from 0 to 255, got [-1, 0]."),
+    ({"term.flags": [-1, 0]}, "invalid_value", "term.flags must be from 0 to 511, got [-1, 0]."),
 ]
 
 

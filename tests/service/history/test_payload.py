@@ -43,8 +43,9 @@ def test_singles_take_half_the_space_of_doubles(packed: bool) -> None:
         len(encode_block(make_steps(range(1024), ["a"], value=n, norm=n), packed=packed))
         for n in (singles, doubles)
     ]
-    # Packed, that is value, norm and total; plain, each of the seven columns of numbers.
-    assert sizes[1] - sizes[0] == 1024 * 4 * (3 if packed else 7)
+    # Packed, that is at least value, norm and total; plain, each of the seven columns of numbers.
+    saved = sizes[1] - sizes[0]
+    assert saved > 1024 * 4 * 3 if packed else saved == 1024 * 4 * 7
 
 
 def test_what_follows_from_other_columns_takes_no_space_when_packed() -> None:

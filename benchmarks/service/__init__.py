@@ -1,0 +1,1 @@
+"""Performance claims of the service, measured."""

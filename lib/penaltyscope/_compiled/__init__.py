@@ -1,0 +1,5 @@
+"""All numbers and the total gradient of many terms, closed forms or not, by one compiled graph."""
+
+from penaltyscope._compiled._compiler import Compilation, Compiler
+
+__all__ = ["Compilation", "Compiler"]

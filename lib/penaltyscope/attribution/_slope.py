@@ -1,0 +1,103 @@
+"""Derivatives along a direction in the space of parameters, of whatever is computed with them."""
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from penaltyscope._norm import dot
+from penaltyscope.attribution._terms import gradients_of
+
+
+def prepare() -> None:
+    """Makes PyTorch load its formulas for tangents, which takes seconds and must not be a step."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what it loads them with
+        forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
+
+
+@contextmanager
+def tangents(parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> Iterator[None]:
+    """What is computed here carries its derivative along the direction; nothing is recorded.
+
+    The parameters themselves carry the direction, not copies of them: it reaches every module, tied
+    weight and closure that holds one. An operation that has no forward-mode derivative raises
+    ``NotImplementedError`` or ``RuntimeError``.
+
+    Args:
+        parameters: leaves.
+        direction: one tensor for each of them.
+    """
+    with _frozen(parameters), _differentiable_kernels(), forward_ad.dual_level():
+        for parameter, tangent in zip(parameters, direction, strict=True):
+            # In place: the level takes the tangent off again when it ends.
+            parameter.copy_(forward_ad.make_dual(parameter.detach(), tangent))
+        with torch.enable_grad(), _NoGradMeansNoTangent():
+            yield
+
+
+def slope(value: Tensor | None, of: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor | None:
+    """0-d, by a backward pass from ``value``; None where there is no value."""
+    if value is None:
+        return None
+    total = torch.zeros((), dtype=_wide(value), device=value.device)
+    for gradient, along in zip(gradients_of(value, of), direction, strict=True):
+        if gradient is not None:
+            flat = (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
+            wide = _wide(flat)
+            total += dot(flat.to(wide), along.reshape(-1).to(wide))
+    return total
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+class _NoGradMeansNoTangent(TorchFunctionMode):
+    """Stops tangents where gradients are stopped; PyTorch alone lets them pass ``no_grad``."""
+
+    def __torch_function__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        if func is torch._C._set_grad_enabled:  # noqa: SLF001  # what no_grad calls
+            torch._C._set_fwd_grad_enabled(args[0])  # noqa: SLF001
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Without a graph, though gradients are enabled wherever training has them enabled."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def _differentiable_kernels() -> Iterator[None]:
+    """Fused kernels have no forward-mode derivative, and compiled ones would lose the tangents."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if "torch._dynamo" in sys.modules:  # it takes seconds to import, and then nothing uses it
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)

@@ -1,0 +1,90 @@
+"""What the training thread does at every evaluation of a watched pipeline: nearly nothing."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from penaltyscope.pipeline import Pipeline
+from penaltyscope.result import PipelineResult, Statistics
+from penaltyscope.telemetry._columns import Row
+
+if TYPE_CHECKING:
+    from penaltyscope.telemetry._recorder import Recorder
+    from penaltyscope.telemetry._transfer import Transfer
+
+BATCH_STEPS = 64
+"""The ring is drained at the latest when so many came in, and in pieces of so many."""
+
+
+class Feed:
+    """Observes one pipeline for a recorder, and numbers its evaluations."""
+
+    __slots__ = ("_append", "_raised", "_recorder", "_sampled", "_seq", "_transfer", "overhead_ns")
+
+    def __init__(self, recorder: "Recorder", append: Callable[[Row], None]) -> None:
+        self._recorder = recorder
+        self._append = append
+        self._transfer: Transfer | None = None
+        """From the device of the last evaluations; None where that is the host."""
+        self._seq = 0
+        self._raised = 0
+        self._sampled = 0
+        self.overhead_ns = 0
+        """Nanoseconds that the training thread has spent here, by a sample of the calls."""
+
+    @property
+    def appended(self) -> int:
+        """Evaluations that were left in the ring."""
+        return self._seq - self._raised
+
+    def on_start(self, pipeline: Pipeline, step: int) -> None:
+        """Nothing yet: start and stop are sent together."""
+
+    def on_stop(self, pipeline: Pipeline, result: PipelineResult) -> None:
+        """Leaves the evaluation in the ring.
+
+        Called right after the evaluation, when nothing of ours is in the processor's caches: what
+        counts here is how few things are touched.
+        """
+        seq, statistics = self._seq, result.statistics
+        if seq % BATCH_STEPS and self._transfer is None:
+            self._append((pipeline, seq, statistics, copy_context(), None))
+            self._seq = seq + 1
+        else:
+            self._append_with_care(pipeline, statistics)
+        if statistics.alarming:
+            self._recorder.alarm()
+
+    def on_exception(self, pipeline: Pipeline, step: int, error: BaseException) -> None:
+        """Reports the exception under the number that the evaluation would have had."""
+        self._recorder.exception(pipeline.name, self._seq, step, error)
+        self._raised += 1
+        self._seq += 1
+
+    def silence(self) -> None:
+        """Keeps nothing from now on."""
+        self._append = deque[Row](maxlen=0).append
+
+    def _append_with_care(self, pipeline: Pipeline, statistics: Statistics) -> None:
+        seq = self._seq
+        sampled = seq % BATCH_STEPS == 0
+        if sampled:
+            self._transfer = self._recorder.transfer(statistics.row.device)
+        started = time.perf_counter_ns()
+        mark = None
+        if self._transfer is not None:
+            mark = self._transfer.mark()
+            if self._transfer.capturing(mark):
+                self._recorder.captures.capture(pipeline, statistics, self._transfer)
+                return
+            self._recorder.captures.prepare(statistics)
+        self._append((pipeline, seq, statistics, copy_context(), mark))
+        self._seq = seq + 1
+        if sampled:
+            appended = time.perf_counter_ns()
+            self._recorder.wake()
+            # The calls since the last sample are taken to have cost as much as this one.
+            calls, self._sampled = seq + 1 - self._sampled, seq + 1
+            self.overhead_ns += (appended - started) * calls + time.perf_counter_ns() - appended

@@ -1,0 +1,145 @@
+"""Finds records that are laid out alike."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penaltyscope_events import names as wire
+from penaltyscope_service.decode._columns import NAMES, Plan
+from penaltyscope_service.decode._field import Field
+from penaltyscope_service.decode._layout import Span, lay_out
+from penaltyscope_service.decode._record import Record
+
+_MOST_BYTES: Final = 65_536
+"""Longer patterns, of thousands of terms, are not worth their memory."""
+_MOST_KNOWN_BYTES: Final = 2 * 1024**2
+"""Of records; what is known of them takes several times as much."""
+_MOST_MASKS: Final = 16
+"""Of one length that are tried."""
+_FIRST_ROWS: Final = 64
+_GROWTH: Final = 4
+"""So that looking at records that turn out to be different costs no more than reading them."""
+
+Bytes = NDArray[np.uint8]
+ReadRecords = Callable[[bytes, int, int], Iterable[Record]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One record, or a start and a stop, that come again and again with other numbers."""
+
+    mask: Bytes
+    """The bits that all repetitions of one process have in common."""
+    names: tuple[Span, ...]
+    """Strings that are other ones in other processes."""
+    starts: int
+    """Start records in one repetition."""
+    plan: Plan | None
+    """Of its stop record, if it has one."""
+
+    @property
+    def stride(self) -> int:
+        """Bytes of one repetition."""
+        return len(self.mask)
+
+    def count(self, data: bytes, start: int, stop: int) -> int:
+        """How often the pattern is repeated from ``start`` on, where it is known to be once."""
+        stride = self.stride
+        most, found, rows = (stop - start) // stride, 1, _FIRST_ROWS
+        if most == 1:
+            return 1
+        first: Bytes = np.ndarray((stride,), np.uint8, data, start) & self.mask
+        expected = first.tobytes()
+        while found < most:
+            rows = min(rows, most - found)
+            raw: Bytes = np.ndarray((rows, stride), np.uint8, data, start + found * stride)
+            masked = raw & self.mask
+            if masked.tobytes() != expected * rows:
+                same = (masked == first).all(axis=1)
+                return found + int(same.argmin())
+            found += rows
+            rows *= _GROWTH
+        return found
+
+
+class Patterns:
+    """What was seen before: a cache, which changes nothing but how long things take."""
+
+    def __init__(self) -> None:
+        self._masks: dict[int, tuple[Bytes, ...]] = {}
+        self._known: dict[bytes, Pattern] = {}
+        self._known_bytes = 0
+
+    def find(self, data: bytes, start: int, stop: int) -> Pattern | None:
+        """The pattern of which the bytes between two positions are one repetition, if known."""
+        if stop - start > _MOST_BYTES:
+            return None
+        raw: Bytes = np.ndarray((stop - start,), np.uint8, data, start)
+        for mask in self._masks.get(stop - start, ()):
+            pattern = self._known.get((raw & mask).tobytes())
+            if pattern is not None:
+                return pattern if _are_texts(data, start, pattern.names) else None
+        return None
+
+    def learn(
+        self, data: bytes, start: int, heads: Sequence[Field], read_records: ReadRecords
+    ) -> Pattern | None:
+        """The pattern that begins at a position; nothing where there is none.
+
+        Args:
+            data: the whole request.
+            start: where the first record's tag is.
+            heads: where the one or two records themselves are.
+            read_records: protobuf's own reader, for what lies between two positions.
+        """
+        stop = heads[-1].stop
+        if stop - start > _MOST_BYTES:
+            return None
+        layouts = [lay_out(data[head.start : head.stop]) for head in heads]
+        mask = bytearray(b"\xff") * (stop - start)
+        plan: Plan | None = None
+        names: list[Span] = []
+        for head, layout, record in zip(
+            heads, layouts, read_records(data, start, stop), strict=True
+        ):
+            if layout is None:
+                return None
+            offset = head.start - start
+            mask[offset : head.stop - start] = layout.mask
+            names += (layout.texts[n].moved(offset) for n in NAMES if n in layout.texts)
+            if layout.event_name == wire.PIPELINE_STOP:
+                # Of two different stops the order would be lost.
+                more = plan is not None
+                plan = Plan.of(layout, record.attributes, offset=offset)
+                if more or plan is None:
+                    return None
+        starts = len(heads) - (plan is not None)
+        pattern = Pattern(np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan)
+        self._remember(pattern, np.ndarray((stop - start,), np.uint8, data, start))
+        return pattern
+
+    def _remember(self, pattern: Pattern, raw: Bytes) -> None:
+        length = pattern.stride
+        of_all = pattern.mask.copy()  # in common with other processes
+        for first, last in pattern.names:
+            of_all[first:last] = 0
+        if self._known_bytes + length > _MOST_KNOWN_BYTES:
+            self._known, self._masks, self._known_bytes = {}, {}, 0
+        masks = self._masks.get(length, ())
+        if not any(np.array_equal(mask, of_all) for mask in masks):
+            self._masks[length] = (of_all, *masks[: _MOST_MASKS - 1])
+        self._known[(raw & of_all).tobytes()] = pattern
+        self._known_bytes += length
+
+
+def _are_texts(data: bytes, start: int, spans: Iterable[Span]) -> bool:
+    """Whether protobuf would take them for strings."""
+    try:
+        for first, last in spans:
+            data[start + first : start + last].decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,26 @@
+"""Older files brought up to date, one version after the other, in one transaction."""
+
+import sqlite3
+from typing import Final
+
+from penaltyscope_service.history._schema import GRAVE_TABLE, SCHEMA_VERSION
+
+_STEPS: Final = {
+    1: f"ALTER TABLE block ADD COLUMN checksum INTEGER; {GRAVE_TABLE}",
+}
+"""What makes the next version of each."""
+
+
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Brings the tables from a version to the newest; all or nothing."""
+    if version == SCHEMA_VERSION:
+        return
+    steps = "".join(_STEPS[older] for older in range(version, SCHEMA_VERSION))
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
