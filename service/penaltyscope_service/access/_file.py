@@ -46,7 +46,7 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
     """Every token of the file, at least one.
 
     Raises:
-        TokensError: if it cannot be read, others may read or write it, or it makes no sense.
+        TokensError: if it cannot be read, others may write it, or it makes no sense.
     """
     try:
         with path.open("rb") as file:
