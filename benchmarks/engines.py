@@ -26,7 +26,11 @@ class Step:
             "teacher": torch.randn(shape).log_softmax(-1),
         }
         self._terms = terms
-        self._pipelines = {"split": ps.Pipeline(by_user(terms)), "fused": ps.Pipeline(terms)}
+        self._pipelines = {
+            "split": ps.Pipeline(by_user(terms)),
+            "fused": ps.Pipeline(terms),
+            "compiled": ps.Pipeline(terms, conflict=True, compile=True),
+        }
 
     def plain(self) -> None:
         """The weighted sum and its gradient."""
@@ -40,6 +44,12 @@ class Step:
     def fused(self) -> ps.PipelineResult:
         """With norms in closed form."""
         return self._measured("fused")
+
+    def compiled(self) -> ps.PipelineResult:
+        """With norms and the inner products of all gradients in one graph."""
+        result = self._measured("compiled")
+        assert result.statistics.gram is not None, "it was evaluated by another engine"
+        return result
 
     def reference(self) -> list[float]:
         """Each term and their total evaluated once more, and every number read."""
@@ -62,46 +72,50 @@ class Step:
 def rows(effort: Effort) -> list[Row]:
     """All engines on eight terms, small and large."""
     return [
-        *_engines(effort.small, effort.rounds, 0.45),
-        *_engines(effort.large, effort.large_rounds, 0.35),
-        *_other_baselines(effort),
+        *_engines(effort.small, effort.rounds, fused=0.45, compiled=0.20, speedup=16.0),
+        *_engines(effort.large, effort.large_rounds, fused=0.35, compiled=0.11, speedup=26.0),
+        *_with_orthogonality(effort.small, effort.rounds),
+        *_with_orthogonality(effort.large, effort.large_rounds),
+        _textbook(effort),
     ]
 
 
-def _engines(shape: Shape, rounds: int, fused_bar: float) -> list[Row]:
-    step, where = Step(TERMS, shape), [*shape]
-    steps = {n: getattr(step, n) for n in ("plain", "split", "fused", "reference")}
+def _engines(
+    shape: Shape, rounds: int, *, fused: float, compiled: float, speedup: float
+) -> list[Row]:
+    step, where = Step(ELEMENTWISE, shape), [*shape]
+    steps = {n: getattr(step, n) for n in ("plain", "split", "fused", "compiled", "reference")}
     times = interleaved(steps, rounds)
+
+    def faster(engine: str, bar: float) -> Row:
+        speed = ratio(times, "reference", engine)
+        return Row(f"reference's way / {engine}, {where}", speed, bar=bar, at_least=True)
+
     return [
         Row(f"split / plain, {where}", ratio(times, "split", "plain"), bar=1.05),
-        Row(f"fused / plain, {where}", ratio(times, "fused", "plain"), bar=fused_bar),
-        Row(
-            f"reference's way / fused, {where}",
-            ratio(times, "reference", "fused"),
-            bar=7.0,
-            at_least=True,
-        ),
+        Row(f"fused / plain, {where}", ratio(times, "fused", "plain"), bar=fused),
+        Row(f"compiled / plain, {where}", ratio(times, "compiled", "plain"), bar=compiled),
+        faster("fused", 7.0),
+        faster("compiled", speedup),
         Row(f"reference's way / plain, {where}", ratio(times, "reference", "plain")),
     ]
 
 
-def _other_baselines(effort: Effort) -> list[Row]:
-    """The fused engine on large tensors, beside what else may be called plain."""
-    shape, where = effort.large, [*effort.large]
-    own, textbook = Step(TERMS, shape), Step((*SHARED, TEXTBOOK), shape)
-    both = interleaved(
-        {"fused": own.fused, "textbook": textbook.plain}, max(effort.large_rounds // 3, 2)
-    )
-    elementwise = Step(ELEMENTWISE, shape)
-    times = interleaved(
-        {"fused": elementwise.fused, "plain": elementwise.plain}, effort.large_rounds
-    )
+def _with_orthogonality(shape: Shape, rounds: int) -> list[Row]:
+    """In place of the elastic net; its matrix products are the same in every engine."""
+    step = Step(TERMS, shape)
+    engines = ("split", "fused", "compiled")
+    times = interleaved({n: getattr(step, n) for n in ("plain", *engines)}, rounds)
     return [
-        Row(
-            f"fused / plain with the Gram matrix of all rows, {where}",
-            ratio(both, "fused", "textbook"),
-        ),
-        Row(
-            f"fused / plain, elastic net for orthogonality, {where}", ratio(times, "fused", "plain")
-        ),
+        Row(f"{n} / plain, with orthogonality, {[*shape]}", ratio(times, n, "plain"))
+        for n in engines
     ]
+
+
+def _textbook(effort: Effort) -> Row:
+    """Where plain has the Gram matrix of all rows, as orthogonality is usually written."""
+    own, textbook = Step(TERMS, effort.large), Step((*SHARED, TEXTBOOK), effort.large)
+    steps = {"fused": own.fused, "textbook": textbook.plain}
+    times = interleaved(steps, max(effort.large_rounds // 3, 2))
+    name = f"fused / plain with the Gram matrix of all rows, {[*effort.large]}"
+    return Row(name, ratio(times, "fused", "textbook"))

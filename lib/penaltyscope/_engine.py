@@ -16,7 +16,16 @@ from penaltyscope import _split, penalties
 from penaltyscope._compiled import Compiler
 from penaltyscope._fan import GradientTap
 from penaltyscope._fused import Call, Fuser, Fusion, may_have_form
-from penaltyscope._scalar import Extremes, Scalar, extremes, read, read_one, row
+from penaltyscope._scalar import (
+    Extremes,
+    Scalar,
+    extremes,
+    on_host,
+    read,
+    read_one,
+    read_ranges,
+    row,
+)
 from penaltyscope.result import Layout
 from penaltyscope.term import Term
 
@@ -62,10 +71,14 @@ class _Frame:
     """Of those that may have a closed form."""
     callers: tuple[int, ...]
     """The terms that these are of."""
+    all_calls: tuple[Call, ...]
+    """Of all terms but those that are not differentiable: enabling one makes no other graph."""
+    all_callers: tuple[int, ...]
+    """The terms that these are of."""
     with_grad: tuple[bool, ...]
     """For each distinct tensor."""
-    plans: dict[tuple[int, ...], _Plan] = field(default_factory=dict)
-    """By the terms that were evaluated in closed form."""
+    plans: dict[Hashable, _Plan] = field(default_factory=dict)
+    """By the terms that were evaluated in closed form, and their slopes."""
 
 
 class Engine:
@@ -102,39 +115,60 @@ class Engine:
         frame = self._frame(tensors, weights, enabled)
         own = [tensors[i] for i in frame.distinct]
         fusion, taken, ranges = self._together(frame, own, weights, enabled, options)
-        plan = frame.plans.get(taken)
+        # A weight that is a tensor may be found to be 0: then its term is taken without a slope.
+        key = taken, () if fusion is None else tuple(fusion.solution.norms)
+        plan = frame.plans.get(key)
         if plan is None:
-            plan = frame.plans[taken] = self._plan(frame, taken, fusion, enabled)
+            plan = frame.plans[key] = self._plan(frame, taken, fusion, enabled)
         tap = self._tap(plan)
         aliases = _split.fan_out(plan.rest, tap, own, weights) if tap else ()
-        values: list[Scalar] = [math.nan] * len(self._terms)
         totals = []
         if fusion is not None:
             given = [aliases[i] if alias else own[i] for alias, i in plan.rest.together]
             totals.append(fusion.total(given))
-            for term, value in zip(taken, fusion.solution.values, strict=True):
-                values[term] = value
+        values = None
         if plan.rest.parts:
             rest = _split.evaluate(
                 plan.rest, self._terms, own, aliases, weights=weights, options=options
             )
             totals.append(rest.total)
-            numbers = read(list(rest.values.unbind()))
-            for part, value in zip(plan.rest.parts, numbers, strict=True):
-                values[part.term] = value
+            values = rest.values
         total = _sum(totals, like=tensors[0] if tensors else base)
         if tap is not None and total.grad_fn is not None:
             total.grad_fn.register_prehook(tap.set_scale)
-        numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion)]
-        sums = [read_one(x.detach()) for x in (total, base) if x is not None]
+        sums = [x.detach() for x in (total, base) if x is not None]
         return Evaluation(
             layout=plan.layout,
-            row=row([*numbers, *sums], total.device),
-            alarming=any(not isinstance(x, Tensor) and not math.isfinite(x) for x in sums),
+            row=self._row(plan, values, taken, fusion, ranges, sums),
+            alarming=any(on_host(x) and not math.isfinite(read_one(x)) for x in sums),
             total=total,
             tap=tap,
             gram=self._gram(fusion, taken),
         )
+
+    def _row(
+        self,
+        plan: _Plan,
+        rest: Tensor | None,
+        taken: tuple[int, ...],
+        fusion: Fusion | None,
+        ranges: Sequence[Extremes | None],
+        sums: Sequence[Tensor],
+    ) -> Tensor:
+        """All numbers side by side; ``rest`` are the values of the terms without a closed form."""
+        if rest is not None and len(rest) == len(self._terms):
+            unread = [x for x in _flat(ranges) if isinstance(x, Tensor)]
+            if len(unread) == 2 * len(ranges):
+                return torch.cat((rest, torch.stack([*unread, *sums])))
+        values: list[Scalar] = [math.nan] * len(self._terms)
+        if fusion is not None:
+            for term, value in zip(taken, fusion.solution.values, strict=True):
+                values[term] = value
+        if rest is not None:
+            for part, value in zip(plan.rest.parts, read(list(rest.unbind())), strict=True):
+                values[part.term] = value
+        numbers = [*values, *_flat(read_ranges(ranges)), *_known_norms(plan, fusion)]
+        return row([*numbers, *map(read_one, sums)], sums[0].device)
 
     def _frame(
         self, tensors: Sequence[Tensor], weights: Sequence[float | Tensor], enabled: Sequence[bool]
@@ -167,12 +201,15 @@ class Engine:
             callers = [p for p in measured if may_have_form(self._terms[p.term].penalty)]
             if self._conflict and len(callers) < len(measured):
                 callers = []  # inner products are of all terms or of none
+            graphed = tuple(t for t, term in enumerate(self._terms) if term.differentiable)
             frame = self._frames[key] = _Frame(
                 distinct=distinct,
                 names=names,
                 parts=tuple(parts),
                 calls=tuple(self._call(part.term, names, {}) for part in callers),
                 callers=tuple(part.term for part in callers),
+                all_calls=tuple(self._call(t, names, {}) for t in graphed),
+                all_callers=graphed,
                 with_grad=tuple(recording and with_grad[i] for i in distinct),
             )
         return frame
@@ -194,10 +231,11 @@ class Engine:
     ) -> tuple[Fusion | None, tuple[int, ...], Sequence[Extremes | None]]:
         """Terms with a gradient that is there at once, their numbers, and the tensors' ranges."""
         if self._compiler is not None and frame.parts and not torch.compiler.is_compiling():
-            # All terms, also those that are disabled now: enabling one makes no other graph.
-            callers = [t for t, term in enumerate(self._terms) if term.differentiable]
+            callers, calls = frame.all_callers, frame.all_calls
+            if options:
+                calls = tuple(self._call(t, frame.names, options) for t in callers)
             found = self._compiler(
-                [self._call(t, frame.names, options) for t in callers],
+                calls,
                 tensors,
                 [weights[t] for t in callers],
                 enabled=[enabled[t] for t in callers],
@@ -211,6 +249,9 @@ class Engine:
                 ]
                 return found.fusion, taken, ranges
         ranges = [extremes(x) for x in tensors]
+        if not frame.calls:
+            return None, (), ranges
+        ranges = read_ranges(ranges)
         fusion = self._fuse(frame, tensors, ranges, weights, options)
         taken = () if fusion is None else tuple(frame.callers[i] for i in fusion.taken)
         return fusion, taken, ranges
@@ -223,8 +264,6 @@ class Engine:
         weights: Sequence[float | Tensor],
         options: Mapping[str, Mapping[str, object]],
     ) -> Fusion | None:
-        if not frame.calls:
-            return None
         calls = frame.calls
         if options:
             calls = tuple(self._call(t, frame.names, options) for t in frame.callers)
@@ -280,6 +319,8 @@ class Engine:
     def _gram(self, fusion: Fusion | None, taken: tuple[int, ...]) -> Tensor | None:
         if fusion is None or fusion.solution.gram is None:
             return None
+        if len(taken) == len(self._terms):
+            return fusion.solution.gram
         # A term that is disabled has no gradient: cosines with it are NaN.
         gram = fusion.solution.gram.new_zeros(len(self._terms), len(self._terms))
         gram[torch.tensor(taken)[:, None], torch.tensor(taken)] = fusion.solution.gram

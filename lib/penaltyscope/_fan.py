@@ -82,7 +82,7 @@ class _Fan(torch.autograd.Function):
         # A gradient that is None costs nothing; materialised it would be a tensor of zeros.
         ctx.set_materialize_grads(False)
         ctx.tap, ctx.users = tap, users
-        ctx.gates = None if gates.count(None) == len(gates) else gates
+        ctx.gates = gates
         return tuple(x.view_as(x) for x, own in zip(tensors, users, strict=True) for _ in own)
 
     @staticmethod
@@ -90,7 +90,7 @@ class _Fan(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         *gradients: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        if ctx.gates is not None:
+        if ctx.gates:
             gradients = tuple(map(_passed, gradients, ctx.gates))
         rest = iter(gradients)
         groups = [[next(rest) for _ in own] for own in ctx.users]
@@ -113,7 +113,8 @@ def fan(
 
     A user is a term by its number, or ``TOGETHER``, whose norm is not taken.
 
-    The gradient of an alias passes only where its gate, 0-d and boolean, is None or true.
+    The gradient of an alias passes only where its gate, 0-d and boolean, is None or true; there may
+    be no gates at all.
     """
     aliases: tuple[Tensor, ...] = _Fan.apply(  # type: ignore[no-untyped-call]
         tap, users, gates, *tensors

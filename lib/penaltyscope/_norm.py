@@ -20,7 +20,7 @@ def norms(tensors: Sequence[Tensor]) -> list[Scalar]:
     if not (on_host(tensors[0]) and all(x.is_cpu for x in tensors)):
         return [precise(x) for x in tensors]
     # On the CPU precision costs something: first without, and all of them read at once.
-    squares = read([dot(x, x) for x in map(_flat, tensors)])
+    squares = read([dot(x, x) for x in [_flat(x) for x in tensors]])
     return [
         math.sqrt(square) if LEAST_SQUARE < square < MOST_SQUARE else float(precise(x).numpy())
         for square, x in zip(squares, tensors, strict=True)

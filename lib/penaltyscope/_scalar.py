@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
@@ -33,11 +34,20 @@ def read_one(x: Tensor) -> Scalar:
 
 
 def extremes(x: Tensor) -> Extremes | None:
-    """Those of a tensor, in one pass; None where there are none."""
+    """Those of a tensor, not read, in one pass; None where there are none."""
     if not x.numel() or not x.is_floating_point():
         return None
     low, high = torch.aminmax(x.detach())
-    return read_one(low), read_one(high)
+    return low, high
+
+
+def read_ranges(ranges: Sequence[Extremes | None]) -> list[Extremes | None]:
+    """Numbers for tensors where that is free."""
+    return [pair and (_known(pair[0]), _known(pair[1])) for pair in ranges]
+
+
+def _known(x: Scalar) -> Scalar:
+    return read_one(x) if isinstance(x, Tensor) else x
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:
@@ -98,3 +108,11 @@ def times(weight: Scalar, x: Scalar) -> Scalar:
 def _readable(x: Tensor) -> Tensor:
     # NumPy has no bfloat16.
     return x.float() if x.dtype == torch.bfloat16 else x
+
+
+@lru_cache(maxsize=1024)
+def constants(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers as a vector that is made once; not to be changed in place."""
+    # A tensor that was made in inference mode could not be saved for a backward pass.
+    with torch.inference_mode(mode=False):
+        return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)

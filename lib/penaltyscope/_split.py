@@ -99,9 +99,11 @@ def fan_out(
     """The aliases that the plan's arguments name; weights are by term."""
     if not plan.fanned:
         return ()
-    gates = [
-        None if user == TOGETHER else _gate(weights[user]) for own in plan.users for user in own
-    ]
+    gates: list[Tensor | None] = []
+    if any(isinstance(weight, Tensor) for weight in weights):
+        gates = [
+            None if user == TOGETHER else _gate(weights[user]) for own in plan.users for user in own
+        ]
     return fan(tap, [tensors[x] for x in plan.fanned], plan.users, gates)
 
 

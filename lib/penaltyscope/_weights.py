@@ -1,10 +1,11 @@
 """Numbers of the host as tensors beside the values."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from penaltyscope._scalar import constants
 
 
 def constant(numbers: Sequence[float] | Sequence[bool], dtype: torch.dtype, like: Tensor) -> Tensor:
@@ -15,7 +16,7 @@ def constant(numbers: Sequence[float] | Sequence[bool], dtype: torch.dtype, like
     """
     if like.device.type == "cpu" or torch.compiler.is_compiling():
         return torch.tensor(numbers, dtype=dtype, device=like.device)
-    return _kept(tuple(numbers), dtype, like.device)
+    return constants(tuple(numbers), dtype, like.device)
 
 
 def weight_tensor(weights: Sequence[float | Tensor], like: Tensor) -> Tensor:
@@ -26,9 +27,3 @@ def weight_tensor(weights: Sequence[float | Tensor], like: Tensor) -> Tensor:
         return fixed
     parts = [w.to(like) if isinstance(w, Tensor) else fixed[i] for i, w in enumerate(weights)]
     return torch.stack(parts)
-
-
-@lru_cache(maxsize=1024)
-def _kept(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(mode=False):
-        return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)

@@ -100,6 +100,7 @@ class Pipeline(nn.Module):
         self._weights: dict[str, Weight] = {}
         self._enabled: dict[str, bool] = {}
         self._engine: Engine | None = None
+        self._inputs: tuple[str, ...] | None = None
         self._observers: list[Observer] = []
         for term in terms:
             self.add(term)
@@ -127,7 +128,9 @@ class Pipeline(nn.Module):
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of all tensors that the terms take, in order of first use."""
-        return tuple(dict.fromkeys(name for term in self.terms for name in term.inputs))
+        if self._inputs is None:
+            self._inputs = tuple(dict.fromkeys(n for term in self.terms for n in term.inputs))
+        return self._inputs
 
     def add(self, term: Term) -> None:
         """Appends a term; its name must be new."""
@@ -136,14 +139,14 @@ class Pipeline(nn.Module):
         self._terms[term.name] = term
         self._weights[term.name] = term.weight
         self._enabled[term.name] = term.enabled
-        self._engine = None
+        self._engine = self._inputs = None
 
     def remove(self, name: str) -> None:
         """Removes a term."""
         self._known(name)
         for table in (self._terms, self._weights, self._enabled):
             del table[name]
-        self._engine = None
+        self._engine = self._inputs = None
 
     def set_weight(self, name: str, weight: Weight) -> None:
         """Replaces a term's weight, or its schedule, from the next evaluation on."""

@@ -58,12 +58,26 @@ class _Graph:
     """Kept, because they are known by their identity."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """Calls, and what they ask for."""
+
+    calls: Sequence[Call]
+    key: Hashable
+    """What else that depends on."""
+    asked: tuple[_Asked, ...]
+    masks: Sequence[Tensor]
+    graphs: list[_Graph]
+    """For requests like these."""
+
+
 class Compiler:
     """Evaluates calls, and keeps the graphs for them."""
 
     def __init__(self, backend: Backend = "inductor") -> None:
         self._backend = backend
         self._graphs: dict[Hashable, list[_Graph]] = {}
+        self._last: _Last | None = None
 
     def __reduce__(self) -> tuple[type["Compiler"], tuple[Backend]]:
         # Graphs cannot be copied; a copy makes its own.
@@ -83,7 +97,8 @@ class Compiler:
         With ``gram`` it is all of the enabled ones or none.
 
         Args:
-            calls: penalties, with positions of their tensors.
+            calls: penalties, with positions of their tensors; the same object for the same calls
+                saves time.
             tensors: distinct; gradients are by those that require grad, where autograd records.
             weights: of the calls, numbers or 0-d tensors.
             enabled: for each call; one that is not is in the graph all the same.
@@ -133,10 +148,14 @@ class Compiler:
         gram: bool,
     ) -> _Graph:
         classes = classes_of(tensors)
-        asked = [_ask(call, masks, classes, wanted) for call in calls]
+        key = classes, tuple(wanted), gram
+        last = self._last
+        if last is None or last.calls is not calls or last.key != key:
+            last = self._last = self._ask(calls, classes, wanted, key)
+        masks += last.masks
+        asked = last.asked
         situation = Situation([x.shape for x in tensors], [_UNKNOWN] * len(tensors))
-        known = self._graphs.setdefault((tuple(asked), classes, tuple(wanted), gram), [])
-        for graph in known:
+        for graph in last.graphs:
             # One that has come to hold what is learned does not belong into a graph any more.
             if graph.blueprint.plan.holds(situation) and not _learned(graph.held):
                 return graph
@@ -164,8 +183,19 @@ class Compiler:
             held=tuple(x for position in free.values() for x in _held(calls[position])),
             calls=tuple(calls),
         )
-        known.append(graph)
+        last.graphs.append(graph)
         return graph
+
+    def _ask(
+        self,
+        calls: Sequence[Call],
+        classes: Sequence[int],
+        wanted: Sequence[bool],
+        key: Hashable,
+    ) -> "_Last":
+        masks: list[Tensor] = []
+        asked = tuple(_ask(call, masks, classes, wanted) for call in calls)
+        return _Last(calls, key, asked, masks, self._graphs.setdefault((asked, key), []))
 
 
 def _ask(call: Call, masks: list[Tensor], classes: Sequence[int], wanted: Sequence[bool]) -> _Asked:

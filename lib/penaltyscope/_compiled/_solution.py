@@ -8,20 +8,19 @@ from torch import Tensor
 
 from penaltyscope._compiled._graph import Blueprint, Outputs
 from penaltyscope._fused import Form, Solution
-from penaltyscope._scalar import Extremes, Scalar, on_host, vector
+from penaltyscope._scalar import Extremes, Scalar, constants, on_host, vector
 
 
 def scales(
     blueprint: Blueprint, tensors: Sequence[Tensor], weights: Sequence[float | Tensor]
 ) -> Tensor:
-    """``[2, F]``, weights and shares."""
+    """``[2, F]``, weights and shares; not to be changed in place."""
     like = tensors[0].new_empty(0, dtype=torch.float64)
-    shares = [_share(blueprint, tensors, call) for call in blueprint.plan.forms]
+    shares = tuple(_share(blueprint, tensors, call) for call in blueprint.plan.forms)
     if any(isinstance(weight, Tensor) for weight in weights):
         known = [w.detach() if isinstance(w, Tensor) else w for w in weights]
         return torch.stack([vector(known, like), vector(shares, like)])
-    table = torch.tensor([weights, shares], dtype=like.dtype)
-    return table.to(like.device, non_blocking=True)
+    return constants((*weights, *shares), torch.float64, like.device).view(2, -1)
 
 
 class Found:
@@ -76,9 +75,9 @@ def solution(
     dtype = torch.float64 if double else torch.float32
     pairs = zip(found.blueprint.fields, outputs.gradients, strict=True)
     gram = outputs.gram
-    if gram is not None:
+    if gram is not None and len(rows) < len(number):
         chosen = torch.tensor(rows, device=gram.device)
-        gram = gram[chosen[:, None], chosen].to(dtype)
+        gram = gram[chosen[:, None], chosen]
     return Solution(
         values=[found.values[i] for i in rows],
         total=found.total,
@@ -91,7 +90,7 @@ def solution(
             if (i, x) in sloped and (isinstance(weights[i], Tensor) or weights[i] != 0)
         },
         total_norms=found.total_norms,
-        gram=gram,
+        gram=None if gram is None else gram.to(dtype),
     )
 
 
