@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from penaltyscope_service.access import Gate, Guard, Token
+from penaltyscope_service.access import Gate, Guard, Token, describe_tokens
 from penaltyscope_service.api import EncodedRunPaths, create_api_router, refuse_arguments
 from penaltyscope_service.assets import create_assets_router
 from penaltyscope_service.ingest import (
@@ -37,6 +37,8 @@ _TIDY_SECONDS: Final = 10.0
 class _Rest(FastAPI):
     """Everything but OTLP, which its document describes all the same."""
 
+    needs_tokens: bool = False
+
     def openapi(self) -> dict[str, Any]:
         """The whole document, made once."""
         if self.openapi_schema is None:
@@ -44,6 +46,8 @@ class _Rest(FastAPI):
             paths, schemas = describe_paths()
             document["paths"] = paths | document["paths"]
             document["components"]["schemas"] |= schemas
+            if self.needs_tokens:
+                describe_tokens(document)
         return super().openapi()
 
 
@@ -111,6 +115,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
+    rest.needs_tokens = bool(tokens)
     rest.add_exception_handler(RequestValidationError, refuse_arguments)
     for router in _routers(observatory, writer, registry, title=rest.title):
         rest.include_router(router)

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
-from penaltyscope_service.access import Tenant
+from penaltyscope_service.access import DENIALS, Tenant
 
 Check = Callable[[], None]
 """Raises when something is not as it must be."""
@@ -58,7 +58,10 @@ def create_operations_router(
         "/metrics",
         summary="Everything that Prometheus scrapes",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}, "description": "Text format 0.0.4."}},
+        responses={
+            200: {"content": {"text/plain": {}}, "description": "Text format 0.0.4."},
+            **DENIALS,
+        },
     )
     def metrics(tenant: Tenant) -> Response:
         if tenant is not None:

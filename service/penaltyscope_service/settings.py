@@ -157,7 +157,8 @@ class Settings(BaseSettings):
         """Names by which the service may be reached; ``None``: by any."""
         if not _is_loopback(self.host):
             return None
-        return frozenset(name.strip().lower() for name in self.host_names.split(","))
+        names = (name.strip().lower() for name in self.host_names.split(","))
+        return frozenset(name for name in names if name)
 
     @field_validator("host")
     @classmethod

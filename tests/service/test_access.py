@@ -121,6 +121,21 @@ def test_a_browser_reads_with_the_token_as_its_password(guarded: Guarded) -> Non
         assert httpx.get(guarded.url + path, headers=basic(guarded.reader)).status_code == 200
 
 
+def test_the_openapi_document_says_which_operation_asks_for_a_token(guarded: Guarded) -> None:
+    headers = bearer(guarded.reader)
+    document = httpx.get(f"{guarded.url}/openapi.json", headers=headers).json()
+
+    asked = {
+        path: [name for scheme in operation.get("security", []) for name in scheme]
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+    }
+    assert [path for path, schemes in asked.items() if not schemes] == ["/healthz", "/readyz"]
+    assert asked["/v1/logs"] == ["bearer"]
+    assert asked["/api/runs/{run}"] == asked["/metrics"] == ["bearer", "basic"]
+    assert document["components"]["securitySchemes"].keys() == {"bearer", "basic"}
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_probes_need_no_token(guarded: Guarded, path: str) -> None:
     assert httpx.get(guarded.url + path).status_code == 200

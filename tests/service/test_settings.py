@@ -51,6 +51,7 @@ def test_only_a_service_that_other_machines_do_not_reach_cares_by_which_name_it_
     assert Settings(host_names="A.example, b.example").own_names == frozenset(
         {"a.example", "b.example"}
     )
+    assert Settings().own_names == frozenset()
     assert Settings(host="0.0.0.0", allow_remote=True).own_names is None
 
 

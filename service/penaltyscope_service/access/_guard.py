@@ -10,7 +10,7 @@ from penaltyscope_service.access._denial import DeniedError
 from penaltyscope_service.access._gate import Gate
 from penaltyscope_service.access._tenant import with_tenant
 
-_OPEN: Final = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Probes carry no tokens, and these say nothing of runs."""
 _CHALLENGES: Final = (
     (b"www-authenticate", b'Bearer realm="penaltyscope"'),
@@ -28,7 +28,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
                 token = self._gate.admit(scope["headers"], "read")
             except DeniedError as denied:

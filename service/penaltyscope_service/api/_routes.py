@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
-from penaltyscope_service.access import Tenant, may_see
+from penaltyscope_service.access import DENIALS, Tenant, may_see
 from penaltyscope_service.api._export import EXPORT_ANSWERS, ExportQuery, stream_export
 from penaltyscope_service.api._models import Problem, Run, RunDetail, Runs, Series
 from penaltyscope_service.api._problem import PROBLEMS
@@ -19,7 +19,7 @@ _SHOWN_NAMES: Final = 20
 
 def create_api_router(observatory: Observatory) -> APIRouter:
     """The read API over a shard's state."""
-    router = APIRouter(prefix="/api", tags=["runs"])
+    router = APIRouter(prefix="/api", tags=["runs"], responses=DENIALS)
     problems = PROBLEMS | {404: {"model": Problem, "description": "The run is not known."}}
 
     @router.get("/runs", summary="All runs, the newest first")
