@@ -3,7 +3,9 @@
 import ssl
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -12,6 +14,7 @@ import pytest
 import trustme
 
 from penaltyscope_service.access import add_token
+from penaltyscope_service.doctor import Visit, examine_service
 from penaltyscope_service.tls import Tls
 from tests.service.blocks import make_block, make_request
 from tests.service.process import serve
@@ -104,6 +107,9 @@ def test_every_client_speaks_tls_and_sends_its_token(
             check=True,
         )
 
+        visit = Visit(service.url, token=secret, certificate=str(files.path("ca", "pem")))
+        found = list(examine_service(visit, version=version("penaltyscope"), clock=time.time))
+        assert [finding for finding in found if finding.level != "ok"] == []
         headers = {"authorization": f"Bearer {secret}"}
         with httpx.Client(verify=files.context(), headers=headers) as client:
             runs = client.get(f"{service.url}/api/runs").json()["runs"]

@@ -146,7 +146,7 @@ def _otlp(answer: Answer, content_type: str) -> Finding:
             "the token does not have the scope ingest",
             "give one that has, to check more",
         )
-    remedy = {
+    remedy: dict[int, str] = {
         HTTPStatus.UNAUTHORIZED: _NEW_TOKEN,
         HTTPStatus.TOO_MANY_REQUESTS: "wait, or give the token a larger quota",
         HTTPStatus.SERVICE_UNAVAILABLE: "make room on the disk, or send less at a time",
@@ -155,7 +155,7 @@ def _otlp(answer: Answer, content_type: str) -> Finding:
         "fail",
         "sending",
         f"the answer to an empty request in {content_type} is {answer.status}",
-        remedy.get(HTTPStatus(answer.status), "check what stands between, and the service's log"),
+        remedy.get(answer.status, "check what stands between, and the service's log"),
     )
 
 
