@@ -89,6 +89,7 @@ class Crash:
             for thread in self._threads:
                 thread.join()
             kill(service)
+            self._http.close()
 
     def _kill_and_start(self, service: BaseProcess) -> BaseProcess:
         kill(service)

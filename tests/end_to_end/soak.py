@@ -83,6 +83,7 @@ class Soak:
             for thread in threads:
                 thread.join()
             kill(self._service)
+            self._http.close()
         assert not self._failures, self._failures
 
     def _address(self) -> str:

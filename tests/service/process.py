@@ -35,8 +35,8 @@ def serve(
     arguments = ["serve", "--data-dir", str(data_dir), *flags]
     # Not by a function in the fork: there, the threads of a gRPC client in this process are gone.
     limit = (
-        "import resource; "
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({max_file_bytes}, {max_file_bytes})); "
+        "import resource; kind = resource.RLIMIT_FSIZE; "
+        f"resource.setrlimit(kind, ({max_file_bytes}, resource.getrlimit(kind)[1])); "
     )
     limited = script if max_file_bytes is None else limit + script
     process = subprocess.Popen(
