@@ -42,6 +42,35 @@ def test_every_container_is_read_only_unprivileged_and_watched(name: str) -> Non
         assert service["healthcheck"]["test"][0] == "CMD"
 
 
+def test_the_service_runs_as_an_ordinary_user_from_files_that_it_cannot_write() -> None:
+    lines = (ROOT / "service/Dockerfile").read_text().splitlines()
+    final = lines[max(i for i, line in enumerate(lines) if line.startswith("FROM ")) :]
+
+    [user] = [line.split()[1] for line in final if line.startswith("USER ")]
+    assert int(user.split(":")[0]) > 0
+    after = final[final.index(f"USER {user}") :]
+    assert not [line for line in after if line.startswith(("RUN ", "COPY ", "ADD "))]
+    copies = [line for line in final if line.startswith(("COPY ", "ADD "))]
+    assert copies
+    assert not any("--chown" in line or "--chmod" in line for line in copies)
+    written = {volume.split(":")[1] for volume in SERVICES["service"]["volumes"]}
+    assert written == {line.split()[1] for line in final if line.startswith("VOLUME ")}
+
+
+@every_service
+def test_no_container_may_do_more_than_an_ordinary_one(name: str) -> None:
+    more = {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode", "userns_mode", "user"}
+
+    assert not more & SERVICES[name].keys()
+    assert not any("docker.sock" in volume for volume in SERVICES[name]["volumes"])
+
+
+def test_no_secret_is_written_into_the_files() -> None:
+    for file in ("docker-compose.yml", "service/Dockerfile"):
+        text = (ROOT / file).read_text()
+        assert not re.search(r"(?i)(password|secret|token)\w*\s*[:=]\s*['\"]?\w", text), file
+
+
 @every_service
 def test_what_is_mounted_exists(name: str) -> None:
     for volume in SERVICES[name]["volumes"]:

@@ -16,9 +16,9 @@ from benchmarks.service.bodies import block
 from benchmarks.service.processes import penaltyscope
 from benchmarks.service.row import Row
 from penaltyscope_events import Event, RunIdentity, StepBlock, names
-from penaltyscope_service.app import HISTORY_FILE
 from penaltyscope_service.decode import Batch
 from penaltyscope_service.observatory import Limits, Observatory
+from penaltyscope_service.settings import HISTORY_FILE
 
 _STEPS: Final = 1_000_000
 _BATCH: Final = 1_000

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
+from penaltyscope_service.access import Gate, Guard, Token, describe_tokens
 from penaltyscope_service.api import EncodedRunPaths, create_api_router, refuse_arguments
 from penaltyscope_service.assets import create_assets_router
 from penaltyscope_service.ingest import (
@@ -27,15 +28,16 @@ from penaltyscope_service.observatory import Limits, Observatory
 from penaltyscope_service.operations import create_operations_router
 from penaltyscope_service.reference import create_reference_router
 from penaltyscope_service.security import SecurityHeaders
-from penaltyscope_service.settings import Settings
+from penaltyscope_service.settings import HISTORY_FILE, Settings
 from penaltyscope_service.upkeep import Upkeep
 
 _TIDY_SECONDS: Final = 10.0
-HISTORY_FILE: Final = "history.sqlite"
 
 
 class _Rest(FastAPI):
     """Everything but OTLP, which its document describes all the same."""
+
+    needs_tokens: bool = False
 
     def openapi(self) -> dict[str, Any]:
         """The whole document, made once."""
@@ -44,12 +46,15 @@ class _Rest(FastAPI):
             paths, schemas = describe_paths()
             document["paths"] = paths | document["paths"]
             document["components"]["schemas"] |= schemas
+            if self.needs_tokens:
+                describe_tokens(document)
         return super().openapi()
 
 
 def create_app(
     settings: Settings,
     *,
+    tokens: Sequence[Token] = (),
     clock: Callable[[], float] = time.time,
     registry: CollectorRegistry | None = None,
     announce: Callable[[str], object] = str,
@@ -58,6 +63,7 @@ def create_app(
 
     Args:
         settings: limits and where the history lies; host and port are the server's business.
+        tokens: who may send and look; without any, everyone who reaches the port.
         clock: Unix time in seconds.
         registry: where the service's metrics of itself go; default: one of its own.
         announce: called with the address of OTLP/gRPC, where that is served.
@@ -71,6 +77,7 @@ def create_app(
         settings.data_dir / HISTORY_FILE, limits=_limits(settings), clock=clock
     )
     registry = registry or CollectorRegistry()
+    gate = Gate(tokens, host_names=settings.own_names)
     writer = Writer(
         observatory, max_requests=settings.queue_requests, max_bytes=settings.queue_bytes
     )
@@ -82,6 +89,7 @@ def create_app(
         max_body_bytes=settings.max_body_bytes,
         max_reading_bytes=settings.queue_bytes,
         clock=clock,
+        gate=gate,
     )
 
     @asynccontextmanager
@@ -107,10 +115,11 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
+    rest.needs_tokens = bool(tokens)
     rest.add_exception_handler(RequestValidationError, refuse_arguments)
     for router in _routers(observatory, writer, registry, title=rest.title):
         rest.include_router(router)
-    return Ingest(SecurityHeaders(EncodedRunPaths(rest)), receiver)
+    return Ingest(SecurityHeaders(Guard(EncodedRunPaths(rest), gate)), receiver)
 
 
 def _grpc(settings: Settings, receiver: Receiver) -> GrpcServer:
@@ -119,6 +128,7 @@ def _grpc(settings: Settings, receiver: Receiver) -> GrpcServer:
         host=settings.host,
         port=settings.grpc_port,
         body_seconds=settings.body_seconds,
+        tls=settings.tls,
     )
 
 

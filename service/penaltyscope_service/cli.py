@@ -7,7 +7,7 @@ import time
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import Annotated, Any
 
 import typer
 from prometheus_client import CollectorRegistry
@@ -15,8 +15,16 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from penaltyscope_service import server
+from penaltyscope_service.access import Token, TokensError, read_tokens
 from penaltyscope_service.app import create_app
-from penaltyscope_service.commands import back_up_history, export_run, import_files
+from penaltyscope_service.commands import (
+    back_up_history,
+    doctor,
+    export_run,
+    import_files,
+    token,
+)
+from penaltyscope_service.complaint import fail
 from penaltyscope_service.connection import ConnectionLimits, ConnectionMetrics
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.ingest import overloaded
@@ -25,11 +33,11 @@ from penaltyscope_service.replay import replay as replay_spool
 from penaltyscope_service.settings import Settings, flag, variable
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-
-
 cli.command("export")(export_run)
 cli.command("import")(import_files)
 cli.command("backup")(back_up_history)
+cli.command("doctor")(doctor)
+cli.add_typer(token, name="token")
 
 
 def main() -> None:
@@ -68,9 +76,14 @@ def serve(
     *,
     host: Annotated[str | None, _flag("host")] = None,
     port: Annotated[str | None, _flag("port")] = None,
+    host_names: Annotated[str | None, _flag("host_names")] = None,
     grpc: Annotated[bool | None, _flag("grpc")] = None,
     grpc_port: Annotated[str | None, _flag("grpc_port")] = None,
     data_dir: Annotated[str | None, _flag("data_dir")] = None,
+    tokens_file: Annotated[str | None, _flag("tokens_file")] = None,
+    tls_certificate: Annotated[str | None, _flag("tls_certificate")] = None,
+    tls_key: Annotated[str | None, _flag("tls_key")] = None,
+    tls_client_ca: Annotated[str | None, _flag("tls_client_ca")] = None,
     allow_remote: Annotated[bool | None, _flag("allow_remote")] = None,
     max_body_bytes: Annotated[str | None, _flag("max_body_bytes")] = None,
     max_connections: Annotated[str | None, _flag("max_connections")] = None,
@@ -100,22 +113,46 @@ def serve(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    tokens = _tokens(settings)
+    _check_tls(settings)
     logging.getLogger("penaltyscope_service").setLevel(logging.INFO)
     try:
         listening = server.bind(settings.host, settings.port)
     except OSError as error:
-        _fail(f"cannot listen on {settings.host} port {settings.port} (--host, --port): {error}")
+        fail(f"cannot listen on {settings.host} port {settings.port} (--host, --port): {error}")
     with listening:
         _check_grpc(settings)
         registry = CollectorRegistry()
-        urls = [server.address(listening)]
+        urls = [server.address(listening, tls=settings.tls)]
         try:
-            app = create_app(settings, registry=registry, announce=urls.append)
+            app = create_app(settings, tokens=tokens, registry=registry, announce=urls.append)
         except (OSError, sqlite3.Error, HistoryError) as error:
-            _fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
+            fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
         server.run(
-            app, listening, limits=_limits(settings, registry), on_ready=lambda: _announce(urls)
+            app,
+            listening,
+            limits=_limits(settings, registry),
+            tls=settings.tls,
+            on_ready=lambda: _announce(urls),
         )
+
+
+def _tokens(settings: Settings) -> tuple[Token, ...]:
+    if settings.tokens_file is None:
+        return ()
+    try:
+        return read_tokens(settings.tokens_file)
+    except TokensError as error:
+        fail(f"{flag('tokens_file')}: {error}")
+
+
+def _check_tls(settings: Settings) -> None:
+    try:
+        if settings.tls is not None:
+            settings.tls.check()
+    except OSError as error:
+        flags = ", ".join(map(flag, ("tls_certificate", "tls_key", "tls_client_ca")))
+        fail(f"cannot use the certificates ({flags}): {error}")
 
 
 def _check_grpc(settings: Settings) -> None:
@@ -123,11 +160,11 @@ def _check_grpc(settings: Settings) -> None:
     if not settings.grpc:
         return
     if find_spec("grpc") is None:
-        _fail("--grpc needs grpcio: pip install 'penaltyscope[grpc]'")
+        fail("--grpc needs grpcio: pip install 'penaltyscope[grpc]'")
     try:
         server.bind(settings.host, settings.grpc_port).close()
     except OSError as error:
-        _fail(
+        fail(
             f"cannot listen on {settings.host} port {settings.grpc_port} (--host, --grpc-port): "
             f"{error}"
         )
@@ -168,7 +205,7 @@ def replay(
     Removes what was taken. Directories of processes that are alive are left alone.
     """
     if not endpoint.startswith(("http://", "https://")):
-        _fail(f"--endpoint must be an http:// or https:// URL, got {endpoint!r}.")
+        fail(f"--endpoint must be an http:// or https:// URL, got {endpoint!r}.")
     receiver = Receiver(
         url=f"{endpoint.rstrip('/')}/v1/logs",
         headers=dict(_header(text) for text in header or []),
@@ -178,20 +215,20 @@ def replay(
     try:
         outcome = replay_spool(directory, receiver, sleep=time.sleep)
     except UnreachableError as error:
-        _fail(f"{receiver.url} does not take requests, the rest stays in {directory}: {error}")
+        fail(f"{receiver.url} does not take requests, the rest stays in {directory}: {error}")
     except OSError as error:
-        _fail(f"cannot use {directory}: {error}")
+        fail(f"cannot use {directory}: {error}")
     typer.echo(f"{outcome.sent} steps sent")
     if outcome.in_use:
         typer.echo(f"{outcome.in_use} processes are alive and send their own")
     if outcome.refused or outcome.unreadable:
-        _fail(f"{outcome.refused} steps were refused, {outcome.unreadable} could not be read")
+        fail(f"{outcome.refused} steps were refused, {outcome.unreadable} could not be read")
 
 
 def _header(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name.strip():
-        _fail(f"--header must be NAME=VALUE, got {text!r}.")
+        fail(f"--header must be NAME=VALUE, got {text!r}.")
     return name.strip(), value.strip()
 
 
@@ -199,7 +236,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
     try:
         return Settings(**flags)
     except ValidationError as error:
-        return _fail("\n".join(_problem(detail, flags) for detail in error.errors()))
+        return fail("\n".join(_problem(detail, flags) for detail in error.errors()))
 
 
 def _problem(detail: ErrorDetails, flags: dict[str, Any]) -> str:
@@ -207,8 +244,3 @@ def _problem(detail: ErrorDetails, flags: dict[str, Any]) -> str:
     name = str(detail["loc"][0])
     source = flag(name) if name in flags else variable(name)
     return f"{source}: {message[:1].lower()}{message[1:]}, got {detail['input']!r}."
-
-
-def _fail(message: str) -> Never:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)

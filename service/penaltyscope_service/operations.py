@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, HTTPException, Response
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
+
+from penaltyscope_service.access import DENIALS, Tenant
 
 Check = Callable[[], None]
 """Raises when something is not as it must be."""
@@ -56,9 +58,14 @@ def create_operations_router(
         "/metrics",
         summary="Everything that Prometheus scrapes",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}, "description": "Text format 0.0.4."}},
+        responses={
+            200: {"content": {"text/plain": {}}, "description": "Text format 0.0.4."},
+            **DENIALS,
+        },
     )
-    def metrics() -> Response:
+    def metrics(tenant: Tenant) -> Response:
+        if tenant is not None:
+            raise HTTPException(403, "metrics are of all tenants: a token of none may read them.")
         body = render() + generate_latest(_WithoutCreationTimes(registry))
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 

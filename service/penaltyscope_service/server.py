@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from penaltyscope_service.connection import ConnectionLimits, limited
+from penaltyscope_service.tls import Tls
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -25,10 +26,11 @@ def bind(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-def address(listening: socket.socket) -> str:
+def address(listening: socket.socket, *, tls: Tls | None = None) -> str:
     """The URL under which the socket is reached."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def allow_connections(wanted: int) -> int:
@@ -51,6 +53,7 @@ def run(
     listening: socket.socket,
     *,
     limits: ConnectionLimits,
+    tls: Tls | None = None,
     on_ready: Callable[[], None],
 ) -> None:
     """Serves until SIGINT or SIGTERM, then ends within two seconds.
@@ -59,6 +62,7 @@ def run(
         app: what to serve; its lifespan events are sent.
         listening: from :func:`bind`.
         limits: what a client may take.
+        tls: how connections are protected; not at all by default.
         on_ready: called once requests are answered.
     """
     config = uvicorn.Config(
@@ -72,6 +76,7 @@ def run(
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,  # longer than any recorder's interval: one connection per job
         ws="none",
+        **(tls.uvicorn_options() if tls else {}),
     )
     _Server(config, on_ready).run(sockets=[listening])
 

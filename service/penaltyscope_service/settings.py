@@ -2,10 +2,15 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from penaltyscope_service.tls import Tls
+
+HISTORY_FILE: Final = "history.sqlite"
+"""In the folder of the history."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -25,11 +30,32 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=variable(""), frozen=True)
 
-    # Before host, whose check needs it.
+    # Before host, whose check needs both.
+    tokens_file: Annotated[
+        Path | None,
+        Field(description="Tokens, from penaltyscope token create; without, nobody needs one."),
+    ] = None
     allow_remote: Annotated[
-        bool, Field(description="Allow a host that other machines can reach.")
+        bool, Field(description="Allow a host that other machines can reach, without tokens.")
     ] = False
     host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    tls_certificate: Annotated[
+        Path | None, Field(description="Certificate chain (PEM); with it, TLS is spoken.")
+    ] = None
+    tls_key: Annotated[
+        Path | None, Field(description="Key of the certificate (PEM).", validate_default=True)
+    ] = None
+    tls_client_ca: Annotated[
+        Path | None,
+        Field(description="Authorities (PEM); with them, clients need a certificate of theirs."),
+    ] = None
+    host_names: Annotated[
+        str,
+        Field(
+            description="Names, comma-separated, under which a loopback host is reached, as by a "
+            "proxy before it; localhost and addresses are."
+        ),
+    ] = ""
     port: Annotated[
         int,
         Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one."),
@@ -105,14 +131,44 @@ class Settings(BaseSettings):
         ),
     ] = "NORMAL"
 
+    @field_validator("tls_key")
+    @classmethod
+    def _belongs_to_a_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (key is None) != (info.data.get("tls_certificate") is None):
+            raise ValueError(f"must be given together with {flag('tls_certificate')}")
+        return key
+
+    @field_validator("tls_client_ca")
+    @classmethod
+    def _needs_a_certificate(cls, ca: Path | None, info: ValidationInfo) -> Path | None:
+        if ca is not None and info.data.get("tls_certificate") is None:
+            raise ValueError(f"must be given together with {flag('tls_certificate')}")
+        return ca
+
+    @property
+    def tls(self) -> Tls | None:
+        """``None``: plain text."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return Tls(certificate=self.tls_certificate, key=self.tls_key, client_ca=self.tls_client_ca)
+
+    @property
+    def own_names(self) -> frozenset[str] | None:
+        """Names by which the service may be reached; ``None``: by any."""
+        if not _is_loopback(self.host):
+            return None
+        names = (name.strip().lower() for name in self.host_names.split(","))
+        return frozenset(name for name in names if name)
+
     @field_validator("host")
     @classmethod
     def _stay_local(cls, host: str, info: ValidationInfo) -> str:
-        if not info.data.get("allow_remote") and not _is_loopback(host):
+        permitted = info.data.get("allow_remote") or info.data.get("tokens_file")
+        if not permitted and not _is_loopback(host):
             raise ValueError(
-                "must be a loopback address, since there is no authentication yet and everyone "
-                "who can reach the port can read and write every run "
-                f"({flag('allow_remote')} or {variable('allow_remote')}=true listens all the same)"
+                "must be a loopback address, since without tokens everyone who can reach the port "
+                f"can read and write every run ({flag('tokens_file')} asks for tokens; "
+                f"{flag('allow_remote')} or {variable('allow_remote')}=true listens all the same)"
             )
         return host
 

@@ -49,7 +49,7 @@ class Client:
         self, method: str, path: str, body: bytes, headers: dict[str, str]
     ) -> httpx.Response:
         transport = httpx.ASGITransport(self._app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, path, content=body, headers=headers)
 
     async def _start(self) -> None:

@@ -20,13 +20,16 @@ class Service:
 
 
 @contextmanager
-def serve(data_dir: Path, *flags: str, max_file_bytes: int | None = None) -> Iterator[Service]:
+def serve(
+    data_dir: Path, *flags: str, max_file_bytes: int | None = None, stderr: int | None = None
+) -> Iterator[Service]:
     """Starts ``penaltyscope serve`` on a free port, and ends it if that did not happen yet.
 
     Args:
         data_dir: the folder of the history.
         flags: further flags.
         max_file_bytes: no file of the process may grow larger, as on a disk that is full.
+        stderr: as for ``Popen``.
     """
     script = "from penaltyscope_service.cli import main; main()"
     arguments = ["serve", "--data-dir", str(data_dir), *flags]
@@ -39,17 +42,17 @@ def serve(data_dir: Path, *flags: str, max_file_bytes: int | None = None) -> Ite
     process = subprocess.Popen(
         [sys.executable, "-c", limited, *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
-        stderr=None if max_file_bytes is None else subprocess.DEVNULL,
+        stderr=stderr if max_file_bytes is None else subprocess.DEVNULL,
         text=True,
     )
     command = [sys.executable, "-c", script, *arguments]
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        assert line.startswith("listening on http://"), line
+        assert line.startswith("listening on http"), line
         url = line.removeprefix("listening on ").strip()
         grpc = process.stdout.readline() if "--grpc" in flags else ""
-        yield Service(process, command, url, grpc.removeprefix("listening on grpc://").strip())
+        yield Service(process, command, url, grpc.rpartition("//")[2].strip())
     finally:
         process.terminate()
         try:

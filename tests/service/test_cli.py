@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from penaltyscope_service.access import read_tokens
 from penaltyscope_service.cli import cli
 from penaltyscope_service.settings import Settings
 
@@ -54,11 +55,17 @@ def test_every_setting_has_a_flag_and_its_help_names_the_variable() -> None:
             "error: --window-seconds: input should be greater than 0, got '0'.",
         ),
         (
+            ["--tls-certificate", "c.pem"],
+            {},
+            "error: PENALTYSCOPE_TLS_KEY: must be given together with --tls-certificate, got None.",
+        ),
+        (
             ["--host", "0.0.0.0"],
             {},
-            "error: --host: must be a loopback address, since there is no authentication yet and "
-            "everyone who can reach the port can read and write every run (--allow-remote or "
-            "PENALTYSCOPE_ALLOW_REMOTE=true listens all the same), got '0.0.0.0'.",
+            "error: --host: must be a loopback address, since without tokens everyone who can "
+            "reach the port can read and write every run (--tokens-file asks for tokens; "
+            "--allow-remote or PENALTYSCOPE_ALLOW_REMOTE=true listens all the same), "
+            "got '0.0.0.0'.",
         ),
     ],
 )
@@ -124,3 +131,34 @@ def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert result.stderr.startswith("error: cannot open the history in file/below (--data-dir): ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tokens-file", "none.toml"], "error: --tokens-file: cannot read none.toml: "),
+        (
+            ["--tls-certificate", "c.pem", "--tls-key", "k.pem"],
+            "error: cannot use the certificates (--tls-certificate, --tls-key, --tls-client-ca): ",
+        ),
+    ],
+)
+def test_files_that_cannot_be_used_are_named(flags: list[str], message: str) -> None:
+    result = run("serve", "--port", "0", *flags)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(message)
+
+
+def test_a_token_is_made_and_shown_once() -> None:
+    made = run("token", "create", "ci", "--scope", "ingest", "--scope", "read",
+               "--records-per-second", "5", "--tokens-file", "tokens.toml")  # fmt: skip
+
+    assert made.exit_code == 0
+    assert re.fullmatch(r"pst_[\w-]{43}\n", made.stdout)
+    [token] = read_tokens(Path("tokens.toml"))
+    assert (token.name, token.scopes, token.records_per_second) == ("ci", ["ingest", "read"], 5)
+
+    again = run("token", "create", "ci", "--scope", "read", "--tokens-file", "tokens.toml")
+    assert again.exit_code == 2
+    assert again.stderr == "error: tokens.toml has a token 'ci' already.\n"

@@ -15,7 +15,7 @@ from tests.service.process import Service, serve
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 GOOD = make_request(make_block(steps=3), run="r")
-HEAD = b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
+HEAD = b"POST /v1/logs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\n"
 MANY = 10_000
 
 
@@ -66,7 +66,7 @@ def read_until_the_end(connection: socket.socket) -> bytes:
         (HEAD + b"content-length: 100\r\n\r\n0123", "body"),
         (HEAD + b"transfer-encoding: chunked\r\n\r\n4\r\n0123\r\n", "body"),
         (HEAD.replace(b"POST", b"PUT") + b"content-length: 100\r\n\r\n0123", "body"),
-        (b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /heal", "head"),
+        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /heal", "head"),
     ],
     ids=[
         "nothing",
@@ -113,7 +113,7 @@ def test_a_head_without_an_end_is_ended(impatient: Service) -> None:
 def test_who_does_not_read_is_ended(impatient: Service) -> None:
     before = ended(impatient)["reply"]
     with connect(impatient) as connection:
-        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 1_000)
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n" * 1_000)
         while ended(impatient)["reply"] == before:
             time.sleep(0.05)
     assert_takes_steps(impatient)
@@ -123,7 +123,7 @@ def test_who_thinks_between_two_requests_is_left_alone(impatient: Service) -> No
     before = ended(impatient)
     with connect(impatient) as connection, connection.makefile("rb") as answers:
         for _ in range(2):
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
             for line in answers:
                 if line == b"\r\n":

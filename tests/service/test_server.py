@@ -189,7 +189,7 @@ def counters(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def test_clients_that_hang_up_or_speak_no_http_are_harmless(tmp_path: Path) -> None:
-    head = b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
+    head = b"POST /v1/logs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\n"
     with serve(tmp_path) as service:
         url = httpx.URL(service.url)
         for sent in (

@@ -39,11 +39,28 @@ def test_loopback_hosts_need_no_permission(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "gpu-4", "localhost.example.org"])
-def test_other_hosts_need_permission_because_there_is_no_authentication(host: str) -> None:
-    with pytest.raises(ValidationError, match="must be a loopback address, since there is no"):
+def test_other_hosts_need_tokens_or_permission(host: str) -> None:
+    with pytest.raises(ValidationError, match="must be a loopback address, since without tokens"):
         Settings(host=host)
 
     assert Settings(host=host, allow_remote=True).host == host
+    assert Settings(host=host, tokens_file=Path("tokens.toml")).host == host
+
+
+def test_only_a_service_that_other_machines_do_not_reach_cares_by_which_name_it_is_called() -> None:
+    assert Settings(host_names="A.example, b.example").own_names == frozenset(
+        {"a.example", "b.example"}
+    )
+    assert Settings().own_names == frozenset()
+    assert Settings(host="0.0.0.0", allow_remote=True).own_names is None
+
+
+@pytest.mark.parametrize(
+    "flags", [{"tls_certificate": "c"}, {"tls_key": "k"}, {"tls_client_ca": "a"}]
+)
+def test_a_certificate_and_its_key_go_together(flags: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="must be given together with --tls-certificate"):
+        Settings.model_validate(flags)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
+from penaltyscope_service.access import DENIALS, Tenant, may_see
 from penaltyscope_service.api._export import EXPORT_ANSWERS, ExportQuery, stream_export
 from penaltyscope_service.api._models import Problem, Run, RunDetail, Runs, Series
 from penaltyscope_service.api._problem import PROBLEMS
-from penaltyscope_service.api._run_path import RunId
+from penaltyscope_service.api._run_path import SeenRun, unknown_run
 from penaltyscope_service.api._series_query import SeriesQuery
 from penaltyscope_service.observatory import Observatory, UnknownName
 
@@ -18,18 +19,19 @@ _SHOWN_NAMES: Final = 20
 
 def create_api_router(observatory: Observatory) -> APIRouter:
     """The read API over a shard's state."""
-    router = APIRouter(prefix="/api", tags=["runs"])
+    router = APIRouter(prefix="/api", tags=["runs"], responses=DENIALS)
     problems = PROBLEMS | {404: {"model": Problem, "description": "The run is not known."}}
 
     @router.get("/runs", summary="All runs, the newest first")
-    def runs() -> Runs:
-        return Runs(runs=[Run.model_validate(run) for run in observatory.runs()])
+    def runs(tenant: Tenant) -> Runs:
+        seen = (run for run in observatory.runs() if may_see(run.run, tenant))
+        return Runs(runs=[Run.model_validate(run) for run in seen])
 
     @router.get("/runs/{run}", summary="A run with its terms' last numbers", responses=problems)
-    def run(run: RunId) -> RunDetail:
+    def run(run: SeenRun) -> RunDetail:
         detail = observatory.run(run)
         if detail is None:
-            raise _unknown_run(run)
+            raise unknown_run(run)
         return RunDetail.model_validate(detail)
 
     @router.get(
@@ -37,7 +39,7 @@ def create_api_router(observatory: Observatory) -> APIRouter:
         summary="Numbers over steps, downsampled so that no NaN, infinity or peak is lost",
         responses=problems,
     )
-    def series(run: RunId, query: Annotated[SeriesQuery, Query()]) -> Series:
+    def series(run: SeenRun, query: Annotated[SeriesQuery, Query()]) -> Series:
         try:
             found = observatory.series(
                 run,
@@ -59,19 +61,15 @@ def create_api_router(observatory: Observatory) -> APIRouter:
         response_class=StreamingResponse,
         responses=EXPORT_ANSWERS | problems,
     )
-    def export(run: RunId, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
+    def export(run: SeenRun, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
         return stream_export(observatory, run, query.format)
 
     return router
 
 
-def _unknown_run(run: str) -> HTTPException:
-    return HTTPException(404, f"run {run!r} is not known")
-
-
 def _unknown_name(run: str, error: UnknownName) -> HTTPException:
     if error.argument == "run":
-        return _unknown_run(run)
+        return unknown_run(run)
     shown, hidden = error.known[:_SHOWN_NAMES], error.known[_SHOWN_NAMES:]
     known = ", ".join(map(repr, shown)) + (", …" if hidden else "")
     return HTTPException(422, f"{error.argument} must be one of {known}, got {error.value!r}.")

@@ -3,13 +3,30 @@
 from typing import Annotated, Final
 from urllib.parse import unquote
 
-from fastapi import Path
+from fastapi import Depends, HTTPException, Path
 from pydantic import AfterValidator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from penaltyscope_service.access import Tenant, may_see
+
 _PREFIX: Final = b"/api/runs/"
 
-RunId = Annotated[str, Path(description="The run, percent-encoded."), AfterValidator(unquote)]
+_RunId = Annotated[str, Path(description="The run, percent-encoded."), AfterValidator(unquote)]
+
+
+def unknown_run(run: str) -> HTTPException:
+    """404."""
+    return HTTPException(404, f"run {run!r} is not known")
+
+
+def _seen(run: _RunId, tenant: Tenant) -> str:
+    if not may_see(run, tenant):
+        raise unknown_run(run)
+    return run
+
+
+SeenRun = Annotated[str, Depends(_seen)]
+"""The run of a path; one of another tenant is as unknown as one that is not there."""
 
 
 class EncodedRunPaths:

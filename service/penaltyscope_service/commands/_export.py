@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from penaltyscope_service.commands._folder import DEFAULT, DataDir, fail, history_in, told
+from penaltyscope_service.commands._folder import DEFAULT, DataDir, history_in, told
+from penaltyscope_service.complaint import fail
 from penaltyscope_service.export import Format, MissingPyarrowError, export
 from penaltyscope_service.history import Archive
 

@@ -1,16 +1,16 @@
-"""The folder that a command works on, and how a command fails."""
+"""The folder that a command works on."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Never
+from typing import Annotated
 
 import typer
 
-from penaltyscope_service.app import HISTORY_FILE
+from penaltyscope_service.complaint import fail
 from penaltyscope_service.history import HistoryError
-from penaltyscope_service.settings import Settings, flag, variable
+from penaltyscope_service.settings import HISTORY_FILE, Settings, flag, variable
 
 DataDir = Annotated[
     Path,
@@ -26,12 +26,6 @@ DEFAULT: Path = Settings.model_fields["data_dir"].default
 def history_in(folder: Path) -> Path:
     """The file of the history."""
     return folder / HISTORY_FILE
-
-
-def fail(message: object) -> Never:
-    """Ends the command with a message and exit status 2."""
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)
 
 
 @contextmanager

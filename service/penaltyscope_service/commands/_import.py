@@ -18,7 +18,8 @@ from penaltyscope_events import (
     encode_steps,
 )
 from penaltyscope_events.jsonl_reader import read_lines
-from penaltyscope_service.commands._folder import DEFAULT, DataDir, fail, history_in, told
+from penaltyscope_service.commands._folder import DEFAULT, DataDir, history_in, told
+from penaltyscope_service.complaint import fail
 from penaltyscope_service.decode import decode_logs
 from penaltyscope_service.observatory import Limits, Observatory
 from penaltyscope_service.settings import Settings, variable

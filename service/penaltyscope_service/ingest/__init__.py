@@ -5,12 +5,11 @@ from penaltyscope_service.ingest._grpc import GrpcServer
 from penaltyscope_service.ingest._metrics import IngestMetrics
 from penaltyscope_service.ingest._overload import overloaded
 from penaltyscope_service.ingest._paths import describe_paths
-from penaltyscope_service.ingest._receiver import Headers, Receiver
+from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._writer import Writer
 
 __all__ = [
     "GrpcServer",
-    "Headers",
     "Ingest",
     "IngestMetrics",
     "Receiver",

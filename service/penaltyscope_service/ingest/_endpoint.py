@@ -43,10 +43,10 @@ class Ingest:
         limit = self._receiver.max_body_bytes
         try:
             head = read_head(scope, limit)
-            self._receiver.admit(scope["headers"])
+            token = self._receiver.admit(scope["headers"])
             body = await read_body(receive, limit, self._receiver.inflow)
             decoded = await self._receiver.keep(
-                signal, body, head.content_type, head.content_encoding
+                signal, body, head.content_type, head.content_encoding, token=token
             )
         except ClientGoneError:
             raise

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 
-from penaltyscope_service.ingest._receiver import Headers, Receiver
+from penaltyscope_service.access import Headers
+from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
 from penaltyscope_service.ingest._status import as_refusal, describe
+from penaltyscope_service.tls import Tls
 
 if TYPE_CHECKING:
     import grpc
@@ -34,11 +36,20 @@ Export = Callable[
 class GrpcServer:
     """The three ``Export`` methods, in the running event loop."""
 
-    def __init__(self, receiver: Receiver, *, host: str, port: int, body_seconds: float) -> None:
+    def __init__(
+        self,
+        receiver: Receiver,
+        *,
+        host: str,
+        port: int,
+        body_seconds: float,
+        tls: Tls | None = None,
+    ) -> None:
         self._receiver = receiver
         self._host = f"[{host}]" if ":" in host else host
         self._port = port
         self._body_seconds = body_seconds
+        self._tls = tls
 
     async def start(self) -> str:
         """Answers calls from now on, and returns the address.
@@ -61,15 +72,20 @@ class GrpcServer:
             ]
         )
         try:
-            port = self._server.add_insecure_port(f"{self._host}:{self._port}")
+            port = self._listen(f"{self._host}:{self._port}")
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._host} port {self._port}: {error}") from error
         await self._server.start()
-        return f"grpc://{self._host}:{port}"
+        return f"{'grpcs' if self._tls else 'grpc'}://{self._host}:{port}"
 
     async def stop(self) -> None:
         """Refuses new calls, and gives those under way a second."""
         await self._server.stop(grace=1)
+
+    def _listen(self, address: str) -> int:
+        if self._tls is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, self._tls.grpc_credentials())
 
     def _options(self) -> list[tuple[str, int]]:
         return [
@@ -86,12 +102,12 @@ class GrpcServer:
             started = time.perf_counter()
             status, answer = HTTPStatus.OK, b""
             try:
-                self._receiver.admit(_headers(context))
+                token = self._receiver.admit(_headers(context))
                 with self._receiver.inflow.body() as arriving:
                     body = await self._read(messages)
                     arriving.add(len(body))
                 decoded = await self._receiver.keep(
-                    signal, body, "application/x-protobuf", "identity"
+                    signal, body, "application/x-protobuf", "identity", token=token
                 )
                 answer = signal.accept(decoded).SerializeToString()
             except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
@@ -117,8 +133,10 @@ class GrpcServer:
 
 
 def _headers(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Headers:
-    for name, value in context.invocation_metadata() or ():
-        yield name.encode(), value if isinstance(value, bytes) else value.encode()
+    return [
+        (name.encode(), value if isinstance(value, bytes) else value.encode())
+        for name, value in context.invocation_metadata() or ()
+    ]
 
 
 def _fail(context: "grpc.aio.ServicerContext[bytes, bytes]", refusal: RefusedError) -> None:

@@ -13,9 +13,13 @@ from penaltyscope_service.ingest._status import STATUSES
 _BINARY: Final = {"type": "string", "contentMediaType": "application/x-protobuf"}
 _WHY: Final = {
     HTTPStatus.BAD_REQUEST: "The body cannot be decoded; sending it again is of no use.",
+    HTTPStatus.UNAUTHORIZED: "No token, or one that is not known, where one is needed.",
+    HTTPStatus.FORBIDDEN: "The token does not have the scope ingest.",
+    HTTPStatus.MISDIRECTED_REQUEST: "Host is a name that may be somebody else's.",
     HTTPStatus.METHOD_NOT_ALLOWED: "Only POST is.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large, before or after decompression.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Content-Type or Content-Encoding is not a known one.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The token has sent more than it may; again later.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A defect; the service's log has it.",
     HTTPStatus.SERVICE_UNAVAILABLE: "No room at the moment; the same request may be sent again.",
 }
@@ -52,7 +56,8 @@ def _operation(path: str, signal: Signal) -> dict[str, Any]:
             "description": _WHY[status],
             "content": _content(Status),
         }
-    responses["503"]["headers"] = _RETRY_AFTER
+    for code in ("429", "503"):
+        responses[code]["headers"] = _RETRY_AFTER
     return {
         "tags": ["otlp"],
         "summary": f"Takes {name} over OTLP/HTTP",

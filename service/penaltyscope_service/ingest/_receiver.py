@@ -1,16 +1,15 @@
 """What every request goes through, whichever transport brought it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
 
+from penaltyscope_service.access import Gate, Headers, Token, own_run
 from penaltyscope_service.decode import ContentType, Decoded
 from penaltyscope_service.ingest._body import ContentEncoding, decompress
 from penaltyscope_service.ingest._inflow import Inflow
 from penaltyscope_service.ingest._metrics import IngestMetrics
 from penaltyscope_service.ingest._signal import Signal
 from penaltyscope_service.ingest._writer import Writer
-
-Headers = Iterable[tuple[bytes, bytes]]
-"""Of an HTTP request, or the metadata of a call; names in lower case."""
 
 
 class Receiver:
@@ -24,28 +23,45 @@ class Receiver:
         max_body_bytes: int,
         max_reading_bytes: int,
         clock: Callable[[], float],
+        gate: Gate,
     ) -> None:
         self.metrics = metrics
         self.max_body_bytes = max_body_bytes
         self.inflow = Inflow(max_reading_bytes)
         self._writer = writer
         self._clock = clock
+        self._gate = gate
 
-    def admit(self, headers: Headers) -> None:
-        """Decides from the headers alone whether the body may be read.
+    def admit(self, headers: Headers) -> Token | None:
+        """Who sends, decided from the headers alone, before the body is read.
 
         The one place that asks who sends and whether there is room, for both transports.
 
         Raises:
-            RefusedError: if not.
+            DeniedError: if the sender may not.
+            RefusedError: if there is no room.
         """
-        del headers  # everyone who reaches the port may send
+        token = self._gate.admit(headers, "ingest")
         self._writer.require_room()
+        return token
 
     async def keep(
-        self, signal: Signal, body: bytes, content_type: ContentType, encoding: ContentEncoding
+        self,
+        signal: Signal,
+        body: bytes,
+        content_type: ContentType,
+        encoding: ContentEncoding,
+        *,
+        token: Token | None,
     ) -> Decoded:
         """Decodes a body and keeps what is in it; returns when that is durable.
+
+        Args:
+            signal: what is in it.
+            body: as it was sent.
+            content_type: how it is encoded.
+            encoding: how it is compressed.
+            token: from :meth:`admit`.
 
         Raises:
             InvalidRequestError: if it cannot be decoded.
@@ -56,8 +72,21 @@ class Receiver:
 
         def decode() -> Decoded:
             plain = decompress(body, encoding, self.max_body_bytes)
-            return signal.decode(plain, content_type, received_ns=received_ns)
+            decoded = signal.decode(plain, content_type, received_ns=received_ns)
+            return _of_tenant(decoded, token.tenant if token else None)
 
         decoded = await self._writer.submit(len(body), decode)
         self.metrics.kept(decoded)
+        self._gate.charge(token, sum(decoded.received.values()) + sum(decoded.refused.values()))
         return decoded
+
+
+def _of_tenant(decoded: Decoded, tenant: str | None) -> Decoded:
+    """With the runs' ids as everyone sees them."""
+    if tenant is None:
+        return decoded
+    batches = (
+        replace(b, identity=replace(b.identity, run_id=own_run(b.identity.run_id, tenant)))
+        for b in decoded.batches
+    )
+    return replace(decoded, batches=tuple(batches))

@@ -42,6 +42,8 @@ def refuse(refusal: RefusedError, content_type: ContentType | None) -> Reply:
     headers = []
     if refusal.status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers.append((b"allow", b"POST"))
+    if refusal.status is HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b'Bearer realm="penaltyscope"'))
     if refusal.retry_after_seconds is not None:
         headers.append((b"retry-after", str(refusal.retry_after_seconds).encode()))
     return _reply(refusal.status, describe(refusal), content_type or "application/json", headers)

@@ -11,6 +11,7 @@ from google.rpc.code_pb2 import Code  # type: ignore[import-untyped]
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
+from penaltyscope_service.access import DeniedError
 from penaltyscope_service.decode import InvalidRequestError
 from penaltyscope_service.ingest._refusal import RefusedError
 
@@ -18,9 +19,13 @@ _logger: Final = logging.getLogger(__name__)
 
 _CODES: Final = {
     HTTPStatus.BAD_REQUEST: Code.INVALID_ARGUMENT,
+    HTTPStatus.UNAUTHORIZED: Code.UNAUTHENTICATED,
+    HTTPStatus.FORBIDDEN: Code.PERMISSION_DENIED,
+    HTTPStatus.MISDIRECTED_REQUEST: Code.PERMISSION_DENIED,
     HTTPStatus.METHOD_NOT_ALLOWED: Code.UNIMPLEMENTED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Code.RESOURCE_EXHAUSTED,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Code.INVALID_ARGUMENT,
+    HTTPStatus.TOO_MANY_REQUESTS: Code.RESOURCE_EXHAUSTED,
     HTTPStatus.INTERNAL_SERVER_ERROR: Code.INTERNAL,
     HTTPStatus.SERVICE_UNAVAILABLE: Code.UNAVAILABLE,
 }
@@ -33,6 +38,10 @@ def as_refusal(error: Exception) -> RefusedError:
     match error:
         case RefusedError():
             return error
+        case DeniedError():
+            return RefusedError(
+                error.status, error.message, retry_after_seconds=error.retry_after_seconds
+            )
         case InvalidRequestError():
             return RefusedError(HTTPStatus.BAD_REQUEST, str(error))
         case _:  # what went wrong inside is for the log, not for whoever asks

@@ -20,7 +20,7 @@ def holding(service: Service) -> Iterator[socket.socket]:
     url = httpx.URL(service.url)
     with socket.create_connection((url.host, url.port or 0)) as connection:
         connection.sendall(
-            b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"POST /v1/logs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             b"content-length: 1000\r\n\r\n" + b" " * 500
         )
         headers = {"content-type": "application/json"}

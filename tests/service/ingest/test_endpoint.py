@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.responses import PlainTextResponse
 
+from penaltyscope_service.access import Gate
 from penaltyscope_service.ingest import Ingest, IngestMetrics, Receiver, Writer
 from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import encode, stop
@@ -52,6 +53,7 @@ def app(store: MemoryStore, registry: CollectorRegistry) -> Iterator[Ingest]:
         max_body_bytes=LIMIT,
         max_reading_bytes=LIMIT,
         clock=lambda: 1.5,
+        gate=Gate(),
     )
     yield Ingest(PlainTextResponse("the rest", 418), receiver)
     writer.close()

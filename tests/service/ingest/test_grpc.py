@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from prometheus_client import CollectorRegistry, generate_latest
 
+from penaltyscope_service.access import Gate
 from penaltyscope_service.ingest import GrpcServer, IngestMetrics, Receiver, Writer
 from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import encode, stop
@@ -51,6 +52,7 @@ class Served:
         self.receiver = Receiver(
             writer=self.writer,
             metrics=IngestMetrics(registry),
+            gate=Gate(),
             max_body_bytes=LIMIT,
             max_reading_bytes=LIMIT,
             clock=lambda: 1.5,

@@ -1,0 +1,98 @@
+"""Decides who may do what, for every transport."""
+
+import hmac
+import time
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Collection, Sequence
+from http import HTTPStatus
+
+from penaltyscope_service.access._denial import DeniedError
+from penaltyscope_service.access._headers import Headers, find
+from penaltyscope_service.access._host import check_host
+from penaltyscope_service.access._quota import Quota
+from penaltyscope_service.access._token import Scope, Token, digest
+
+
+class Gate:
+    """Knows all tokens; where there are none, everyone who reaches the port may do everything."""
+
+    def __init__(
+        self,
+        tokens: Sequence[Token] = (),
+        *,
+        host_names: Collection[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Knows who may come.
+
+        Args:
+            tokens: all of them.
+            host_names: by which names the service is reached, in lower case; ``None``: by any.
+            clock: seconds, never going back.
+        """
+        self._tokens = tuple(tokens)
+        self._quotas = {
+            token.name: Quota(token.name, token.records_per_second, clock)
+            for token in tokens
+            if token.records_per_second is not None
+        }
+        self._host_names = host_names
+
+    def admit(self, headers: Headers, scope: Scope) -> Token | None:
+        """Who asks; ``None`` where nobody needs a token.
+
+        Raises:
+            DeniedError: 401 without a token that is known, 403 if it does not have the scope,
+                421 under a name that is not ours, 429 if it has sent too much.
+        """
+        if self._host_names is not None:
+            check_host(headers, self._host_names)
+        if not self._tokens:
+            return None
+        token = self._find(_read_secret(headers, scope))
+        if scope not in token.scopes:
+            raise DeniedError(
+                HTTPStatus.FORBIDDEN, f"the token {token.name!r} does not have the scope {scope!r}."
+            )
+        if scope == "ingest" and token.name in self._quotas:
+            self._quotas[token.name].require()
+        return token
+
+    def charge(self, token: Token | None, records: int) -> None:
+        """Takes what a token has sent off its quota, where it has one."""
+        if token is not None and token.name in self._quotas:
+            self._quotas[token.name].charge(records)
+
+    def _find(self, secret: bytes) -> Token:
+        """Compares with every token, so that time tells nothing of which came close."""
+        presented, found = digest(secret), None
+        for token in self._tokens:
+            if hmac.compare_digest(presented, token.sha256):
+                found = token
+        if found is None:
+            raise DeniedError(HTTPStatus.UNAUTHORIZED, "the token is not known.")
+        return found
+
+
+def _read_secret(headers: Headers, scope: Scope) -> bytes:
+    value = find(headers, b"authorization")
+    scheme, _, credentials = value.partition(b" ")
+    match scheme.lower():
+        case b"bearer":
+            return credentials.strip()
+        # Browsers ask people for it and add it to requests of other sites' pages, too: reading
+        # is harmless then, since they are not shown the answer; sending is not.
+        case b"basic" if scope == "read":
+            return _password(credentials)
+    raise DeniedError(
+        HTTPStatus.UNAUTHORIZED, "a token is needed, as in the header Authorization: Bearer TOKEN."
+    )
+
+
+def _password(credentials: bytes) -> bytes:
+    """The part after the first colon; whatever the user name, it is the token (RFC 7617)."""
+    try:
+        return b64decode(credentials.strip(), validate=True).partition(b":")[2]
+    except Base64Error:
+        return b""
