@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One thread: the models of tests and demo are tiny, and threads would only wait for each other.
 export OMP_NUM_THREADS ?= 1
+JOBS ?= 2
 
 .PHONY: demo test lint serve bench bench-gpu bench-service fuzz system dashboards clean
 .DELETE_ON_ERROR:
@@ -16,8 +17,8 @@ export OMP_NUM_THREADS ?= 1
 demo: $(VENV)/.installed-demo  ## train two runs under observation, then keep the page up
 	@$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(VENV)/.installed-dev system  ## every test; ARGS go to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev system  ## every test, in JOBS processes; ARGS go to pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-dev  ## style, types, import contracts, dependencies
 	$(BIN)/ruff check .
