@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
@@ -43,17 +44,25 @@ class Observer(Protocol):
     """Hears of every evaluation of a pipeline, on the thread that runs it.
 
     It should be quick and should not read numbers from the device. One that raises is logged and
-    removed: observing never breaks training.
+    removed: observing never breaks training. What it inherits from this class is not called.
     """
 
-    def on_start(self, pipeline: "Pipeline", step: int) -> None:
+    def on_start(self, pipeline: "Pipeline", step: int) -> None:  # noqa: ARG002
         """The evaluation begins."""
+        return
 
-    def on_stop(self, pipeline: "Pipeline", result: PipelineResult) -> None:
+    def on_stop(self, pipeline: "Pipeline", result: PipelineResult) -> None:  # noqa: ARG002
         """It ended; gradient norms follow with the backward pass."""
+        return
 
-    def on_exception(self, pipeline: "Pipeline", step: int, error: BaseException) -> None:
+    def on_exception(
+        self,
+        pipeline: "Pipeline",  # noqa: ARG002
+        step: int,  # noqa: ARG002
+        error: BaseException,  # noqa: ARG002
+    ) -> None:
         """It raised; the exception goes on to the caller."""
+        return
 
 
 @runtime_checkable
@@ -101,7 +110,9 @@ class Pipeline(nn.Module):
         self._enabled: dict[str, bool] = {}
         self._engine: Engine | None = None
         self._inputs: tuple[str, ...] | None = None
-        self._observers: list[Observer] = []
+        self._observers: tuple[Observer, ...] = ()
+        self._hearing: dict[str, tuple[tuple[Observer, Callable[..., None]], ...]] = {}
+        self._listen(())
         for term in terms:
             self.add(term)
 
@@ -161,13 +172,8 @@ class Pipeline(nn.Module):
 
     def register_observer(self, observer: Observer) -> Callable[[], None]:
         """Tells ``observer`` of every evaluation; returns the call that ends this."""
-        self._observers.append(observer)
-
-        def end() -> None:
-            if observer in self._observers:
-                self._observers.remove(observer)
-
-        return end
+        self._listen((*self._observers, observer))
+        return partial(self._part_with, observer)
 
     def forward(
         self,
@@ -332,12 +338,27 @@ class Pipeline(nn.Module):
             raise ValueError(f"name must be one of {_listed(self._terms)}, got {name!r}.")
 
     def _notify(self, event: str, *arguments: object) -> None:
-        for observer in tuple(self._observers):
+        for observer, hear in self._hearing[event]:
             try:
-                getattr(observer, event)(self, *arguments)
+                hear(self, *arguments)
             except Exception:  # whatever an observer does, training goes on
                 _logger.exception("observer %r failed and is removed", observer)
-                self._observers.remove(observer)
+                self._part_with(observer)
+
+    def _part_with(self, observer: Observer) -> None:
+        self._listen(tuple(one for one in self._observers if one is not observer))
+
+    def _listen(self, observers: tuple[Observer, ...]) -> None:
+        self._observers = observers
+        # Looked up now, because a call after a training step finds nothing in the caches.
+        self._hearing = {
+            event: tuple(
+                (observer, getattr(observer, event))
+                for observer in observers
+                if getattr(type(observer), event, None) is not getattr(Observer, event)
+            )
+            for event in ("on_start", "on_stop", "on_exception")
+        }
 
 
 def _term(penalty: str, settings: Mapping[str, object]) -> Term:

@@ -231,3 +231,19 @@ def test_a_schedule_that_is_not_finite_is_named(x: Tensor) -> None:
     pipeline = ps.Pipeline([ps.Term("t", squares, weight=lambda step: float("nan"))])
     with pytest.raises(ValueError, match="weight of term 't' must be finite, got nan"):
         pipeline(x)
+
+
+def test_an_observer_hears_only_of_what_it_asks_for(x: Tensor) -> None:
+    class Ends(ps.Observer):
+        def __init__(self) -> None:
+            self.heard: list[float] = []
+
+        def on_stop(self, pipeline: ps.Pipeline, result: PipelineResult) -> None:
+            self.heard.append(result.total.item())
+
+    pipeline, ends = two_terms(), Ends()
+    end = pipeline.register_observer(ends)
+    pipeline(x)
+    end()
+    pipeline(x)
+    assert len(ends.heard) == 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from penaltyscope.pipeline import Pipeline
+from penaltyscope.pipeline import Observer, Pipeline
 from penaltyscope.result import PipelineResult, Statistics
 from penaltyscope.telemetry._columns import Row
 
@@ -18,8 +18,11 @@ BATCH_STEPS = 64
 """The ring is drained at the latest when so many came in, and in pieces of so many."""
 
 
-class Feed:
-    """Observes one pipeline for a recorder, and numbers its evaluations."""
+class Feed(Observer):
+    """Observes one pipeline for a recorder, and numbers its evaluations.
+
+    A start is not told of: start and stop are sent together.
+    """
 
     __slots__ = ("_append", "_raised", "_recorder", "_sampled", "_seq", "_transfer", "overhead_ns")
 
@@ -38,9 +41,6 @@ class Feed:
     def appended(self) -> int:
         """Evaluations that were left in the ring."""
         return self._seq - self._raised
-
-    def on_start(self, pipeline: Pipeline, step: int) -> None:
-        """Nothing yet: start and stop are sent together."""
 
     def on_stop(self, pipeline: Pipeline, result: PipelineResult) -> None:
         """Leaves the evaluation in the ring.
