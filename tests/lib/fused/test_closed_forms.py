@@ -32,7 +32,7 @@ every_call = pytest.mark.parametrize("call", EVERY, ids=str)
 
 
 def given_as(call: known.Call, dtype: torch.dtype) -> tuple[list[Call], list[Tensor]]:
-    xs = [x.to(dtype).requires_grad_() for x in call.tensors]
+    xs = [x.to(dtype, copy=True).requires_grad_() for x in call.tensors]
     return [Call(call.penalty, tuple(range(len(xs))), call.options)], xs
 
 

@@ -124,7 +124,10 @@ def test_a_killed_service_has_every_step_that_it_acknowledged(tmp_path: Path) ->
                 acknowledged = int(process.stdout.readline())
         finally:
             process.kill()
-        rest, _ = process.communicate(timeout=30)
+        # Not communicate(), which knows nothing of the lines that readline() has read ahead.
+        with process.stdout as output:
+            rest = output.read()
+        process.wait(timeout=30)
         acknowledged = max([acknowledged, *map(int, rest.split())])
         observatory = open_observatory(tmp_path)
         samples = read(observatory.render())
