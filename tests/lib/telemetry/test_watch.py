@@ -2,10 +2,6 @@
 
 import logging
 import math
-import os
-import subprocess
-import sys
-import textwrap
 import time
 
 import pytest
@@ -21,16 +17,6 @@ from tests.lib.pipelines import squares
 from tests.lib.telemetry.receiver import Answer, receiver
 
 NAN = float("nan")
-
-
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("OTEL_", "TORCHELASTIC_", "PENALTYSCOPE_RUN")) or name in (
-            "RANK",
-            "WORLD_SIZE",
-        ):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -374,52 +360,3 @@ def test_pipelines_of_one_run_have_different_names() -> None:
         ps.watch(pipeline(), pipeline())
     with pytest.raises(TypeError, match="must be Pipeline objects, got str"):
         ps.watch("p")  # type: ignore[arg-type]
-
-
-def script(body: str, endpoint: str) -> subprocess.CompletedProcess[str]:
-    source = f"""
-import os, sys, torch, penaltyscope as ps
-pipeline = ps.Pipeline([ps.Term("size", ps.l2)])
-x = torch.ones(2, requires_grad=True)
-run = ps.watch(pipeline, run="script", endpoint={endpoint!r})
-pipeline(x).loss.backward()
-{textwrap.dedent(body)}
-"""
-    return subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-@pytest.mark.parametrize(
-    ("body", "code", "status"),
-    [
-        ("", 0, "finished"),
-        ("raise RuntimeError('out of luck')", 1, "failed"),
-        ("raise KeyboardInterrupt", 130, "interrupted"),
-    ],
-)
-def test_a_script_that_never_closes_is_closed_at_exit(body: str, code: int, status: str) -> None:
-    with receiver() as there:
-        done = script(body, there.url)
-        assert done.returncode in (code, -2), done.stderr
-        assert there.steps() == [0]
-        end = there.requests[-1].resource_logs[0].scope_logs[-1].log_records[-1]
-        assert end.event_name == names.RUN_END
-        assert {a.key: a.value.string_value for a in end.attributes}[names.STATUS] == status
-
-
-def test_a_forked_child_is_silent() -> None:
-    body = """
-    run.flush()
-    child = os.fork()
-    if child == 0:
-        pipeline(x).loss.backward()
-        sys.exit(0)  # runs what is registered for the exit, as a worker that ends by itself does
-    os.waitpid(child, 0)
-    pipeline(x).loss.backward()
-    """
-    with receiver() as there:
-        done = script(body, there.url)
-        assert done.returncode == 0, done.stderr
-        assert there.steps() == [0, 1]
-        assert there.events().count(names.RUN_END) == 1
