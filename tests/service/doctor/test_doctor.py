@@ -144,14 +144,15 @@ def test_somebody_else_there_is_one_failure_and_what_they_say_is_made_harmless()
     assert str(Finding("warn", "x", "a\x1b[2J\nb", "do")) == r"warn  x: a\x1b[2J\nb; do"
 
 
-@pytest.mark.parametrize(("skew", "where"), [(60.0, "60 s behind"), (-60.0, "60 s ahead of")])
+@pytest.mark.parametrize(("skew", "where"), [(600.0, "behind"), (-600.0, "ahead of")])
 def test_a_clock_that_is_wrong_is_told(url: str, skew: float, where: str) -> None:
     findings = examine(url, clock=lambda: time.time() + skew)
 
     [clock] = [finding for finding in findings if finding.check == "clock"]
     assert clock.level == "warn"
-    assert abs(int(clock.message.split(" s ")[0].split()[-1]) - 60) <= 1
-    assert where.partition(" s ")[2] in clock.message
+    # A Date is of whole seconds, and as old as the last tick of a server that is busy.
+    assert abs(int(clock.message.split(" s ")[0].split()[-1]) - 600) <= 10
+    assert where in clock.message
 
 
 def test_another_version_is_told(url: str) -> None:
