@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
-from penaltyscope_service.history._number import as_singles
 
 _SINGLES, _FLAGS = 1, 2
 """Bits of the first byte: the numbers are singles; flags are there, not all being zero."""
@@ -18,7 +17,7 @@ _MATRICES: Final = ("value", "weight", "contribution", "gradient_norm")
 def encode_plain(block: StepBlock) -> bytes:
     """The columns one after the other; the numbers as singles if that loses nothing."""
     numbers = np.concatenate([getattr(block, name).ravel() for name in (*_SCALARS, *_MATRICES)])
-    singles = as_singles(numbers)
+    singles = _as_singles(numbers)
     flagged = bool(block.flags.any())
     return b"".join(
         (
@@ -54,3 +53,11 @@ def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArra
     if not flagged:
         columns["flags"] = np.zeros(cells, np.int32)
     return columns | {name: columns[name].reshape(rows, terms) for name in ("flags", *_MATRICES)}
+
+
+def _as_singles(numbers: NDArray[np.float64]) -> NDArray[np.float32] | None:
+    """The numbers in half the space, or nothing if a single bit of any would be lost."""
+    with np.errstate(over="ignore", invalid="ignore"):  # then it is not the same, that is all
+        singles = numbers.astype("<f4")
+    same = singles.astype(np.float64).view(np.int64) == numbers.view(np.int64)
+    return singles if same.all() else None

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from penaltyscope_service.history._payload import decode_columns
 from penaltyscope_service.history._rollup import ROLLUP_ROWS
-from penaltyscope_service.history._rollup_bytes import decode_rollups, from_version_1
+from penaltyscope_service.history._rollup_bytes import decode_rollups
+from penaltyscope_service.history._rollup_bytes_2 import from_version_1
 
 
 class BlockHead(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 Synchronous = Literal["NORMAL", "FULL"]
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 _APPLICATION_ID: Final = 0x50534350  # "PSCP", so that `file` and we know whose file it is
 _BUSY_SECONDS: Final = 10.0
 
