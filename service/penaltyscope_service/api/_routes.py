@@ -2,12 +2,12 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import StreamingResponse
 
 from penaltyscope_service.access import DENIALS, Tenant, may_see
 from penaltyscope_service.api._export import EXPORT_ANSWERS, ExportQuery, stream_export
-from penaltyscope_service.api._models import Problem, Run, RunDetail, Runs, Series
+from penaltyscope_service.api._models import Model, Problem, Run, RunDetail, Runs, Series
 from penaltyscope_service.api._problem import PROBLEMS
 from penaltyscope_service.api._run_path import SeenRun, unknown_run
 from penaltyscope_service.api._series_query import SeriesQuery
@@ -22,10 +22,10 @@ def create_api_router(observatory: Observatory) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["runs"], responses=DENIALS)
     problems = PROBLEMS | {404: {"model": Problem, "description": "The run is not known."}}
 
-    @router.get("/runs", summary="All runs, the newest first")
-    def runs(tenant: Tenant) -> Runs:
+    @router.get("/runs", summary="All runs, the newest first", response_model=Runs)
+    def runs(tenant: Tenant) -> Response:
         seen = (run for run in observatory.runs() if may_see(run.run, tenant))
-        return Runs(runs=[Run.model_validate(run) for run in seen])
+        return _answer(Runs(runs=[Run.model_validate(run) for run in seen]))
 
     @router.get("/runs/{run}", summary="A run with its terms' last numbers", responses=problems)
     def run(run: SeenRun) -> RunDetail:
@@ -37,9 +37,10 @@ def create_api_router(observatory: Observatory) -> APIRouter:
     @router.get(
         "/runs/{run}/series",
         summary="Numbers over steps, downsampled so that no NaN, infinity or peak is lost",
+        response_model=Series,
         responses=problems,
     )
-    def series(run: SeenRun, query: Annotated[SeriesQuery, Query()]) -> Series:
+    def series(run: SeenRun, query: Annotated[SeriesQuery, Query()]) -> Response:
         try:
             found = observatory.series(
                 run,
@@ -53,7 +54,7 @@ def create_api_router(observatory: Observatory) -> APIRouter:
             )
         except UnknownName as error:
             raise _unknown_name(run, error) from error
-        return Series.model_validate(found)
+        return _answer(Series.model_validate(found))
 
     @router.get(
         "/runs/{run}/export",
@@ -65,6 +66,11 @@ def create_api_router(observatory: Observatory) -> APIRouter:
         return stream_export(observatory, run, query.format)
 
     return router
+
+
+def _answer(model: Model) -> Response:
+    """As the framework would make it, which would look at every number once more."""
+    return Response(model.model_dump_json(), media_type="application/json")
 
 
 def _unknown_name(run: str, error: UnknownName) -> HTTPException:

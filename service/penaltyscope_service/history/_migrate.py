@@ -3,11 +3,11 @@
 import sqlite3
 from typing import Final
 
-from penaltyscope_service.history._schema import GRAVE_TABLE, SCHEMA_VERSION
+from penaltyscope_service.history._schema import BLOCK_INDEX, GRAVE_TABLE, SCHEMA_VERSION
 
 _STEPS: Final = {
     1: f"ALTER TABLE block ADD COLUMN checksum INTEGER; {GRAVE_TABLE}",
-    2: "",
+    2: f"DROP INDEX block_of_stream; {BLOCK_INDEX}",
 }
 """What makes the next version of each.
 

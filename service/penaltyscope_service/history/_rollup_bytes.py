@@ -1,8 +1,9 @@
 """Rollups as few bytes, which are still read a thousand blocks at a time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -41,7 +42,7 @@ def encode_rollups(rollups: Rollups) -> bytes:
     return stored.tobytes()
 
 
-def decode_rollups(blocks: Iterable[bytes], columns: int, wanted: Sequence[int]) -> Rollups:
+def decode_rollups(blocks: Sequence[bytes], columns: int, wanted: Sequence[int]) -> Rollups:
     """Rollups of blocks of the same terms, one after the other.
 
     Args:
@@ -52,12 +53,18 @@ def decode_rollups(blocks: Iterable[bytes], columns: int, wanted: Sequence[int])
     Returns:
         ``[S, wanted]`` of type ``ROLLUP``.
     """
-    parts: list[Rollups] = [np.zeros((0, len(wanted)), ROLLUP)]
-    for (form, _), group in groupby(blocks, lambda data: (data[0], len(data))):
-        alike = list(group)
+    parts: list[Rollups] = []
+    start = 0
+    for (form, _), group in groupby(zip(map(itemgetter(0), blocks), map(len, blocks), strict=True)):
+        stop = start + sum(1 for _ in group)
         decode = _decode if form & _THIRD else decode_rollups_2
-        parts.append(decode(alike, columns, wanted))
-    return np.concatenate(parts)
+        parts.append(decode(blocks[start:stop], columns, wanted))
+        start = stop
+    if len(parts) == 1:
+        return parts[0]
+    whole: Rollups = np.zeros((sum(map(len, parts)), len(wanted)), ROLLUP)
+    np.concatenate([whole[:0], *parts], out=whole)
+    return whole
 
 
 def _decode(blocks: Sequence[bytes], columns: int, wanted: Sequence[int]) -> Rollups:
@@ -67,13 +74,14 @@ def _decode(blocks: Sequence[bytes], columns: int, wanted: Sequence[int]) -> Rol
     more = _stored(form, 2, columns).itemsize - one
     stretches = 1 + (len(blocks[0]) - one) // more
     stored = np.frombuffer(b"".join(blocks), _stored(form, stretches, columns))
-    chosen = stored["rollups"][:, :, list(wanted)]
-    rollups: Rollups = np.zeros(chosen.shape, ROLLUP)
-    for name in chosen.dtype.names or ():
+    rollups: Rollups = np.zeros((len(blocks), stretches, len(wanted)), ROLLUP)
+    columns_wanted = list(wanted)
+    for name in stored["rollups"].dtype.names or ():
+        chosen = stored["rollups"][name][:, :, columns_wanted]
         if name in _NUMBERS:
-            rollups[name] = chosen[name]
+            rollups[name] = chosen
         else:
-            distance = chosen[name] * stored["stride"][:, None, None]
+            distance = chosen * stored["stride"][:, None, None]
             rollups[name] = stored["first"][:, :, None] + distance.view(np.int64)
     return rollups.reshape(-1, len(wanted))
 

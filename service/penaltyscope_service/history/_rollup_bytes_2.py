@@ -23,10 +23,14 @@ _SINGLES, _NEAR, _FINITE = 1, 2, 4
 """Bits of the form: numbers are singles, two bytes say each step, nothing is not finite."""
 
 
-def from_version_1(data: bytes, rollups: int, columns: int) -> bytes:
-    """The same with a head; a file's first version had rollups as they are in memory."""
-    plain = len(data) == rollups * columns * _stored(0).itemsize
-    return _HEAD.pack(0, 0) + data if plain else data
+def rollup_bytes_1(columns: int) -> int:
+    """What a rollup of so many columns took in the file's first version, as it is in memory."""
+    return columns * _stored(0).itemsize
+
+
+def with_head(data: bytes) -> bytes:
+    """Rollups of the first version as the second one has them."""
+    return _HEAD.pack(0, 0) + data
 
 
 def decode_rollups_2(blocks: Sequence[bytes], columns: int, wanted: Sequence[int]) -> Rollups:

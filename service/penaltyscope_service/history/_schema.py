@@ -24,6 +24,12 @@ CREATE TABLE grave (
 """
 """What is left of a deleted run, so that a late retry does not bring it back."""
 
+BLOCK_INDEX: Final = """
+CREATE INDEX block_of_stream ON block
+    (stream, packed, source, terms, rows, first_step, last_step, nonfinite_rows);
+"""
+"""Has all that is asked of blocks without their steps, so that those need not be passed over."""
+
 _TABLES: Final = f"""
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
@@ -82,7 +88,7 @@ CREATE TABLE block (
     payload BLOB NOT NULL,
     checksum INTEGER  -- CRC-32 of the payload
 );
-CREATE INDEX block_of_stream ON block (stream, packed, source, terms);
+{BLOCK_INDEX}
 CREATE TABLE rollup (
     block INTEGER PRIMARY KEY REFERENCES block,
     rows BLOB NOT NULL

@@ -13,7 +13,7 @@ from tests.service.steps import NAN, SINGLES, UNHURRIED, blocks, make_steps
 def test_rollups_come_back_as_they_were(written: list[StepBlock]) -> None:
     rollups = [roll_up(block) for block in written]
 
-    again = decode_rollups(map(encode_rollups, rollups), 6, [4, 0])
+    again = decode_rollups([*map(encode_rollups, rollups)], 6, [4, 0])
 
     expected = b"".join(rollup[:, [4, 0]].tobytes() for rollup in rollups)
     assert again.tobytes() == expected
@@ -22,7 +22,7 @@ def test_rollups_come_back_as_they_were(written: list[StepBlock]) -> None:
 def test_blocks_of_any_length_and_stride_are_read_together() -> None:
     steps = [np.arange(1024) * 10, np.arange(300) + 2**62, np.arange(1024) ** 2, np.arange(5)]
     rollups = [roll_up(make_steps(range(len(step)), ["a"], step=step)) for step in steps]
-    again = decode_rollups(map(encode_rollups, rollups), 6, range(6))
+    again = decode_rollups([*map(encode_rollups, rollups)], 6, range(6))
     assert again.tobytes() == np.concatenate(rollups).tobytes()
 
 
