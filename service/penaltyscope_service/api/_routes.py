@@ -7,12 +7,14 @@ from fastapi.responses import StreamingResponse
 
 from penaltyscope_service.access import DENIALS, Tenant, may_see
 from penaltyscope_service.api._export import EXPORT_ANSWERS, ExportQuery, stream_export
-from penaltyscope_service.api._models import Model, Problem, Run, RunDetail, Runs, Series
+from penaltyscope_service.api._models import Problem, Run, RunDetail, Runs, Series
 from penaltyscope_service.api._problem import PROBLEMS
 from penaltyscope_service.api._run_path import SeenRun, unknown_run
+from penaltyscope_service.api._series_answer import write_series
 from penaltyscope_service.api._series_query import SeriesQuery
 from penaltyscope_service.observatory import Observatory, UnknownName
 
+_JSON: Final = "application/json"
 _SHOWN_NAMES: Final = 20
 """Of the names that an unknown one could have been."""
 
@@ -25,7 +27,9 @@ def create_api_router(observatory: Observatory) -> APIRouter:
     @router.get("/runs", summary="All runs, the newest first", response_model=Runs)
     def runs(tenant: Tenant) -> Response:
         seen = (run for run in observatory.runs() if may_see(run.run, tenant))
-        return _answer(Runs(runs=[Run.model_validate(run) for run in seen]))
+        answer = Runs(runs=[Run.model_validate(run) for run in seen])
+        # As the framework would do, but that it would look at every number once more.
+        return Response(answer.model_dump_json(), media_type=_JSON)
 
     @router.get("/runs/{run}", summary="A run with its terms' last numbers", responses=problems)
     def run(run: SeenRun) -> RunDetail:
@@ -54,7 +58,7 @@ def create_api_router(observatory: Observatory) -> APIRouter:
             )
         except UnknownName as error:
             raise _unknown_name(run, error) from error
-        return _answer(Series.model_validate(found))
+        return Response(write_series(found), media_type=_JSON)
 
     @router.get(
         "/runs/{run}/export",
@@ -66,11 +70,6 @@ def create_api_router(observatory: Observatory) -> APIRouter:
         return stream_export(observatory, run, query.format)
 
     return router
-
-
-def _answer(model: Model) -> Response:
-    """As the framework would make it, which would look at every number once more."""
-    return Response(model.model_dump_json(), media_type="application/json")
 
 
 def _unknown_name(run: str, error: UnknownName) -> HTTPException:

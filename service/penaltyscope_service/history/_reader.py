@@ -39,10 +39,10 @@ class Reader:
         """The blocks that have steps in a range (both ends included), in order of arrival."""
         rows = self._connection.execute(
             "SELECT id, source, terms, packed, rows, first_step, last_step, nonfinite_rows "
-            "FROM block WHERE stream = ? AND last_step >= ? AND first_step <= ? ORDER BY id",
+            "FROM block WHERE stream = ? AND last_step >= ? AND first_step <= ?",
             (stream, from_step, to_step),
         )
-        return [BlockHead(r[0], r[1], self._terms[r[2]], bool(r[3]), *r[4:]) for r in rows]
+        return [BlockHead(r[0], r[1], self._terms[r[2]], bool(r[3]), *r[4:]) for r in sorted(rows)]
 
     def columns(self, head: BlockHead, names: Collection[str]) -> dict[str, NDArray[Any]]:
         """At least the named columns of a block."""
