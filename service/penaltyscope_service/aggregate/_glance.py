@@ -35,7 +35,7 @@ def glance(aggregate: StreamAggregate, arrivals: Iterable[Arrival]) -> StreamAgg
 
 def _count(seen: StreamAggregate, block: StepBlock) -> None:
     seen.steps += len(block)
-    bad = np.count_nonzero(block.nonfinite)
+    bad = int(np.count_nonzero(block.nonfinite))
     if bad:
         seen.nonfinite_steps += bad
         found = first_finding(block)
