@@ -17,7 +17,6 @@ from penaltyscope._fused._solve import Solution, solve
 from penaltyscope._scalar import Extremes, Scalar, read_one, sum_dtype, tensor
 
 _MOST_PLANS = 64
-_UNKNOWN = float("nan"), float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ def _plan(
     extremes: Sequence[Extremes | None],
     gram: bool,
 ) -> Plan:
-    situation = Situation([x.shape for x in case.tensors], [*map(_range, extremes)])
+    situation = Situation.of([x.shape for x in case.tensors], extremes)
     classes = classes_of(case.tensors)
     known = plans.setdefault((classes, tuple(case.wanted), gram), [])
     for plan in known:
@@ -175,11 +174,6 @@ def classes_of(tensors: Sequence[Tensor]) -> tuple[int, ...]:
         kinds.index(kind) if x.is_floating_point() and x.dim() and x.numel() else -1
         for x, kind in zip(tensors, kinds, strict=True)
     )
-
-
-def _range(extremes: Extremes | None) -> tuple[float, float]:
-    low, high = extremes or _UNKNOWN
-    return _UNKNOWN if isinstance(low, Tensor) or isinstance(high, Tensor) else (low, high)
 
 
 def _known(weight: float | Tensor) -> Scalar:
