@@ -35,14 +35,15 @@ class Fusion:
         Args:
             tensors: those that were fused, or aliases of them.
         """
-        weights = [w for w in self.weights if isinstance(w, Tensor) and w.requires_grad]
         gradients = [self.solution.gradients.get(i) for i in range(len(tensors))]
-        like = tensors[self.calls[0].tensors[0]].new_empty(0, dtype=self.solution.dtype)
+        kind = self.solution.dtype, tensors[self.calls[0].tensors[0]].device
+        learned = []
         for w, value in zip(self.weights, self.solution.values, strict=True):
             if isinstance(w, Tensor) and w.requires_grad:
-                gradients.append(torch.where(w.detach() == 0, 0.0, tensor(value, like)))
+                learned.append(w)
+                gradients.append(torch.where(w.detach() == 0, 0.0, tensor(value, *kind)))
         plain = partial(_plain, self.calls, self.weights)
-        return attach(self.solution.total, like, plain, tensors, weights, gradients)
+        return attach(self.solution.total, kind, plain, tensors, learned, gradients)
 
 
 class Fuser:
