@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
@@ -14,7 +15,12 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from penaltyscope_service.access import Gate, Guard, Token, describe_tokens
-from penaltyscope_service.api import EncodedRunPaths, create_api_router, refuse_arguments
+from penaltyscope_service.api import (
+    EncodedRunPaths,
+    admit_defect,
+    create_api_router,
+    refuse_arguments,
+)
 from penaltyscope_service.assets import create_assets_router
 from penaltyscope_service.ingest import (
     GrpcServer,
@@ -32,6 +38,11 @@ from penaltyscope_service.settings import HISTORY_FILE, Settings
 from penaltyscope_service.upkeep import Upkeep
 
 _TIDY_SECONDS: Final = 10.0
+_TAGS: Final = [
+    {"name": "otlp", "description": "What jobs send."},
+    {"name": "runs", "description": "What is known of them."},
+    {"name": "operations", "description": "What operators ask."},
+]
 
 
 class _Rest(FastAPI):
@@ -110,6 +121,9 @@ def create_app(
         title="Penaltyscope",
         version=version("penaltyscope"),
         summary="Penalty terms of training runs, watched.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_tags=_TAGS,
+        generate_unique_id_function=attrgetter("name"),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -117,6 +131,7 @@ def create_app(
     )
     rest.needs_tokens = bool(tokens)
     rest.add_exception_handler(RequestValidationError, refuse_arguments)
+    rest.add_exception_handler(Exception, admit_defect)
     for router in _routers(observatory, writer, registry, title=rest.title):
         rest.include_router(router)
     return Ingest(SecurityHeaders(Guard(EncodedRunPaths(rest), gate)), receiver)

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,10 +175,26 @@ class Observatory:
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first."""
+        return list(self.each_run())
+
+    def each_run(self, *, after: str | None = None) -> Iterator[RunSummary]:
+        """Runs, newest first, each looked at when it is its turn.
+
+        Args:
+            after: the run to begin behind; by default with the newest.
+
+        Raises:
+            UnknownName: ``after`` is not known.
+        """
         now = self._clock()
         with self._lock:
-            runs = list(self._registry.runs.values())
-        return [self._look(run, summarize, now) for run in reversed(runs)]
+            runs = dict(reversed(self._registry.runs.items()))
+        if after is not None and after not in runs:
+            raise UnknownName("run", after, ())
+        rest = iter(runs.items())
+        if after is not None:
+            next(name for name, _ in rest if name == after)
+        return (self._look(run, summarize, now) for _, run in rest)
 
     def run(self, run_id: str) -> RunDetail | None:
         """One run, if it is known."""

@@ -101,6 +101,14 @@ def test_a_run_of_another_tenant_is_as_unknown_as_one_that_is_not_there(tenants:
     assert tenants.get(tenants.all, "/api/runs/b%2Fsame").json()["steps"] == 3
 
 
+def test_a_list_cannot_begin_behind_the_run_of_another_tenant(tenants: Tenants) -> None:
+    tenants.post(tenants.b)
+    for name in ("b/same", "b/none"):
+        answer = tenants.get(tenants.a, f"/api/runs?after={quote(name)}")
+        assert answer.status_code == 404
+        assert answer.json() == {"detail": f"run {name!r} is not known"}
+
+
 def test_metrics_are_for_nobody_s_token(tenants: Tenants) -> None:
     assert tenants.get(tenants.a, "/metrics").status_code == 403
     assert tenants.get(tenants.all, "/metrics").status_code == 200
