@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from penaltyscope_service import server
-from penaltyscope_service.access import Token, TokensError, read_tokens
+from penaltyscope_service.access import Gate, Token, TokensError, read_tokens
 from penaltyscope_service.app import create_app
 from penaltyscope_service.commands import (
     back_up_history,
@@ -113,7 +113,7 @@ def serve(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    tokens = _tokens(settings)
+    gate = Gate(_tokens(settings), host_names=settings.own_names)
     _check_tls(settings)
     logging.getLogger("penaltyscope_service").setLevel(logging.INFO)
     try:
@@ -125,7 +125,7 @@ def serve(
         registry = CollectorRegistry()
         urls = [server.address(listening, tls=settings.tls)]
         try:
-            app = create_app(settings, tokens=tokens, registry=registry, announce=urls.append)
+            app = create_app(settings, gate=gate, registry=registry, announce=urls.append)
         except (OSError, sqlite3.Error, HistoryError) as error:
             fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
         server.run(

@@ -88,6 +88,10 @@ class UnknownName(KeyError):  # noqa: N818  # a name, not a fault
         self.known = tuple(known)
 
 
+def _nobody(_run: str) -> str:
+    return ""
+
+
 class Observatory:
     """History, aggregates and run states of one shard.
 
@@ -256,8 +260,12 @@ class Observatory:
         """All steps of a run as they are at one moment, if it is known."""
         return self._history.archive(run_id)
 
-    def render(self) -> bytes:
-        """The families of all runs in Prometheus' text format 0.0.4."""
+    def render(self, tenant_of: Callable[[str], str] = _nobody) -> bytes:
+        """The families of all runs in Prometheus' text format 0.0.4.
+
+        Args:
+            tenant_of: whose run it is, by its id.
+        """
         with self._lock:
             waiting = self._registry.take_waiting()
         for stream in waiting:  # one by one, so that no request waits for all of them
@@ -270,6 +278,7 @@ class Observatory:
                 window_seconds=limits.window_seconds,
                 gap_seconds=limits.gap_seconds,
                 watchman=self._watchman,
+                tenant_of=tenant_of,
             )
             page = self._exposition.collect(self._registry.runs.values(), moment)
         return write(page, self._history.size_bytes())

@@ -177,6 +177,9 @@ def test_a_quota_is_answered_429_and_says_when_to_come_back(guarded: Guarded) ->
     assert post(guarded.url, "r", bearer(guarded.sender)).status_code == 200
     metrics = httpx.get(f"{guarded.url}/metrics", headers=bearer(guarded.reader)).text
     assert 'penaltyscope_ingest_request_duration_seconds_count{code="429"} 1.0' in metrics
+    name = "penaltyscope_ingest_throttled_requests_total"
+    assert f'{name}{{tenant="",token="limited"}} 1.0' in metrics
+    assert metrics.count(f"{name}{{") == 1
 
 
 def test_grpc_asks_for_the_same_tokens(guarded: Guarded) -> None:

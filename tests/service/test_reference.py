@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from penaltyscope_service.access import add_token, read_tokens
+from penaltyscope_service.access import Gate, add_token, read_tokens
 from penaltyscope_service.app import create_app
 from penaltyscope_service.ingest._signal import SIGNALS
 from penaltyscope_service.settings import Settings
@@ -31,7 +31,8 @@ ANSWERS = {
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("document")
     secret = add_token(folder / "tokens.toml", "reader", ["read"])
-    app = create_app(Settings(data_dir=folder), tokens=read_tokens(folder / "tokens.toml"))
+    gate = Gate(read_tokens(folder / "tokens.toml"))
+    app = create_app(Settings(data_dir=folder), gate=gate)
     with Client(app) as client:
         answer = client.get("/openapi.json", authorization=f"Bearer {secret}")
     found: dict[str, Any] = answer.json()

@@ -68,6 +68,7 @@ def test_the_same_run_of_two_tenants_is_two_runs_and_stays_so(tmp_path: Path) ->
             for run, count in expected.items():
                 labels = f'{{run="{run}",pipeline="distillation",rank="0"}}'
                 assert f"penaltyscope_pipeline_steps_total{labels} {count}\n" in metrics
+                assert f'penaltyscope_run_info{{run="{run}",tenant="{run[0]}"}} 1.0\n' in metrics
             service.process.kill()
 
 
