@@ -28,6 +28,7 @@ from penaltyscope_service.complaint import fail
 from penaltyscope_service.connection import ConnectionLimits, ConnectionMetrics
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.ingest import overloaded
+from penaltyscope_service.renewal import Renewal
 from penaltyscope_service.replay import Receiver, UnreachableError
 from penaltyscope_service.replay import replay as replay_spool
 from penaltyscope_service.settings import Settings, flag, variable
@@ -133,6 +134,7 @@ def serve(
             listening,
             limits=_limits(settings, registry),
             tls=settings.tls,
+            renewals=_renewals(settings, gate),
             on_ready=lambda: _announce(urls),
         )
 
@@ -144,6 +146,13 @@ def _tokens(settings: Settings) -> tuple[Token, ...]:
         return read_tokens(settings.tokens_file)
     except TokensError as error:
         fail(f"{flag('tokens_file')}: {error}")
+
+
+def _renewals(settings: Settings, gate: Gate) -> tuple[Renewal, ...]:
+    file = settings.tokens_file
+    if file is None:
+        return ()
+    return (Renewal("tokens", [file], lambda: gate.know(read_tokens(file))),)
 
 
 def _check_tls(settings: Settings) -> None:
