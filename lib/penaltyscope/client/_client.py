@@ -192,7 +192,7 @@ class Client:
     def readiness(self) -> Readiness:
         """Whether requests would be kept; that they would not is an answer, no exception."""
         with self._transport.get("/readyz") as answer:
-            data = _decode(answer.read())
+            data = _decode(answer.status, answer.read())
             if answer.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
                 raise _refusal(answer, data)
             if isinstance(data, dict) and "reasons" not in data:  # too many connections
@@ -204,7 +204,7 @@ class Client:
         return self._body("/metrics").decode()
 
     def _get(self, kind: type[T], target: str, query: Mapping[str, Any] | None = None) -> T:
-        return read(kind, _decode(self._body(target + _query(query or {}))))
+        return read(kind, _decode(HTTPStatus.OK, self._body(target + _query(query or {}))))
 
     def _body(self, target: str) -> bytes:
         with self._transport.get(target) as answer:
@@ -214,7 +214,7 @@ class Client:
 
 def _require(answer: Answer) -> None:
     if answer.status != HTTPStatus.OK:
-        raise _refusal(answer, _decode(answer.read()))
+        raise _refusal(answer, _decode(answer.status, answer.read()))
 
 
 def _refusal(answer: Answer, data: object) -> ClientError:
@@ -223,11 +223,12 @@ def _refusal(answer: Answer, data: object) -> ClientError:
     return refusal(answer.status, read(Problem, data), answer.retry_after)
 
 
-def _decode(body: bytes) -> object:
+def _decode(status: int, body: bytes) -> object:
     try:
         data: object = json.loads(body)
     except ValueError as error:
-        raise AnswerError(f"the answer must be JSON, got {body[:100]!r}.") from error
+        problem = f"the answer must be JSON, got {body[:100]!r} with HTTP {status}."
+        raise AnswerError(problem) from error
     return data
 
 

@@ -12,6 +12,7 @@
             └── ArgumentError (also a ValueError): 422
 """
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -61,7 +62,7 @@ class ArgumentError(ProblemError, ValueError):
     """An argument is not what the service expects."""
 
 
-_BY_STATUS: Final = {
+_BY_STATUS: Final[Mapping[int, type[ProblemError]]] = {
     HTTPStatus.UNAUTHORIZED: DeniedError,
     HTTPStatus.FORBIDDEN: DeniedError,
     HTTPStatus.NOT_FOUND: UnknownRunError,
@@ -71,6 +72,6 @@ _BY_STATUS: Final = {
 
 def refusal(status: int, problem: Problem, retry_after: str | None) -> ProblemError:
     """The exception for an answer that is a problem."""
-    kind = _BY_STATUS.get(HTTPStatus(status), ProblemError)
+    kind = _BY_STATUS.get(status, ProblemError)
     seconds = int(retry_after) if retry_after and retry_after.isdigit() else None
     return kind(status, problem, seconds)

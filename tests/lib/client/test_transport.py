@@ -93,6 +93,7 @@ def test_a_file_that_ends_too_early_is_not_left_behind(tmp_path: Path, chunked: 
         answer("200 OK", b"{}"),
         answer("302 Found", b'{"detail": "log in"}', "location: /login"),
         answer("502 Bad Gateway", b"<html>"),
+        answer("599 ?", b""),
         answer("404 Not Found", b'{"message": "no"}'),
     ],
 )
@@ -119,6 +120,14 @@ def test_that_it_is_not_ready_is_an_answer_and_that_it_is_too_busy_to_say_a_prob
 
     assert (caught.value.status, caught.value.retry_after_seconds) == (503, 5)
     assert caught.value.problem == Problem(detail="too many")
+
+
+def test_a_refusal_of_no_known_kind_is_a_problem_all_the_same() -> None:
+    data = answer("499 Client Closed Request", b'{"detail":"gone"}')
+    with answering([data]) as url, Client(url) as client, pytest.raises(ProblemError) as caught:
+        client.health()
+
+    assert (type(caught.value), caught.value.status) == (ProblemError, 499)
 
 
 def test_silence_ends_after_the_timeout_and_is_not_asked_twice() -> None:
