@@ -10,7 +10,7 @@ from torch import Tensor
 import penaltyscope as ps
 from penaltyscope._compiled import Compiler
 from penaltyscope._fused import Call
-from tests.lib.compiled.together import assert_same, compiled, require_compiler
+from tests.lib.compiled.together import assert_same, require_compiler
 
 # The compiler warns of its own affairs while it works; here a warning would be an error in it.
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
