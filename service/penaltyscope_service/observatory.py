@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from penaltyscope_service.vitals import Patience, Watchman
 _logger: Final = logging.getLogger(__name__)
 _LAST_STEP: Final = 2**63 - 1
 _DAY_SECONDS: Final = 86_400.0
-_MOST_FOLDS: Final = 64
+_MOST_FOLDS: Final = 8
 """Pipelines whose steps a list of runs aggregates; at others it glances, which is no less true."""
 _FAULT_SECONDS: Final = 30.0
 """Longer than clients wait before they send again what could not be written."""
@@ -88,6 +88,10 @@ class UnknownName(KeyError):  # noqa: N818  # a name, not a fault
         self.argument = argument
         self.value = value
         self.known = tuple(known)
+
+
+def _nobody(_run: str) -> str:
+    return ""
 
 
 class Observatory:
@@ -177,20 +181,26 @@ class Observatory:
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first."""
+        return list(self.each_run())
+
+    def each_run(self, *, after: str | None = None) -> Iterator[RunSummary]:
+        """Runs, newest first, each looked at when it is its turn.
+
+        Args:
+            after: the run to begin behind; by default with the newest.
+
+        Raises:
+            UnknownName: ``after`` is not known.
+        """
         now = self._clock()
         with self._lock:
-            runs = list(self._registry.runs.values())
-        folds = _MOST_FOLDS
-        found: list[RunSummary] = []
-        for run in reversed(runs):
-            with self._lock:
-                waiting = [stream for stream in run.streams.values() if stream.waiting]
-                if len(waiting) <= folds:
-                    folds -= len(waiting)
-                    for stream in waiting:
-                        stream.fold()
-                found.append(summarize(glance_at(run), self._watchman, now))
-        return found
+            runs = dict(reversed(self._registry.runs.items()))
+        if after is not None and after not in runs:
+            raise UnknownName("run", after, ())
+        rest = iter(runs.items())
+        if after is not None:
+            next(name for name, _ in rest if name == after)
+        return self._list((run for _, run in rest), now)
 
     def run(self, run_id: str) -> RunDetail | None:
         """One run, if it is known."""
@@ -252,8 +262,12 @@ class Observatory:
         """All steps of a run as they are at one moment, if it is known."""
         return self._history.archive(run_id)
 
-    def render(self) -> bytes:
-        """The families of all runs in Prometheus' text format 0.0.4."""
+    def render(self, tenant_of: Callable[[str], str] = _nobody) -> bytes:
+        """The families of all runs in Prometheus' text format 0.0.4.
+
+        Args:
+            tenant_of: whose run it is, by its id.
+        """
         with self._lock:
             waiting = self._registry.take_waiting()
         for stream in waiting:  # one by one, so that no request waits for all of them
@@ -266,6 +280,7 @@ class Observatory:
                 window_seconds=limits.window_seconds,
                 gap_seconds=limits.gap_seconds,
                 watchman=self._watchman,
+                tenant_of=tenant_of,
             )
             page = self._exposition.collect(self._registry.runs.values(), moment)
         return write(page, self._history.size_bytes())
@@ -310,6 +325,18 @@ class Observatory:
                 self._registry.enter_incidents(incident.run, incident.kind, 1)
         self._packer.after(changes)
         return intake
+
+    def _list(self, runs: Iterable[TrackedRun], now: float) -> Iterator[RunSummary]:
+        folds = _MOST_FOLDS
+        for run in runs:
+            with self._lock:
+                waiting = [stream for stream in run.streams.values() if stream.waiting]
+                if len(waiting) <= folds:
+                    folds -= len(waiting)
+                    for stream in waiting:
+                        stream.fold()
+                summary = summarize(glance_at(run), self._watchman, now)
+            yield summary
 
     def _look(
         self, run: TrackedRun, see: Callable[[TrackedRun, Watchman, float], Seen], now: float
