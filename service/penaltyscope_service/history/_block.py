@@ -45,7 +45,6 @@ def _row(number: int, block: NewBlock, packed: bool) -> tuple[object, ...]:
     steps = block.steps
     payload = encode_block(steps, packed=packed)
     single = len(steps) == 1
-    payload = encode_block(steps, packed=packed)
     first = int(steps.step[0]) if single else int(steps.step.min())
     return (
         number,
