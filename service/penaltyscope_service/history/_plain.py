@@ -8,25 +8,32 @@ from numpy.typing import NDArray
 from penaltyscope_events import StepBlock
 from penaltyscope_service.history._number import as_singles
 
-_SINGLES, _FLAGS = 1, 2
-"""Bits of the first byte: the numbers are singles; flags are there, not all being zero."""
+_SINGLES, _FLAGS, _CONSTANT, _PRODUCT, _ROUNDED = 1, 2, 4, 8, 16
+"""Bits of the first byte: the numbers are singles; flags are there, not all being zero; there is
+one row of weights, as doubles, for all evaluations; contributions are not there, being weight times
+value; and that rounded to singles."""
 _INTEGERS: Final = ("step", "seq", "stop_ns")
 _SCALARS: Final = ("base", "total", "total_gradient_norm")
 _MATRICES: Final = ("value", "weight", "contribution", "gradient_norm")
+_FEW_ROWS: Final = 4
+"""Looking for what repeats takes longer than writing it."""
 
 
 def encode_plain(block: StepBlock) -> bytes:
     """The columns one after the other; the numbers as singles if that loses nothing."""
-    numbers = np.concatenate([getattr(block, name).ravel() for name in (*_SCALARS, *_MATRICES)])
+    kind = _repetition(block) if len(block) >= _FEW_ROWS else 0
+    stored = [getattr(block, name).ravel() for name in _stored(kind)]
+    numbers = np.concatenate(stored)
     singles = as_singles(numbers)
     flagged = bool(block.flags.any())
     return b"".join(
         (
-            bytes((_SINGLES * (singles is not None) | _FLAGS * flagged,)),
+            bytes((kind | _SINGLES * (singles is not None) | _FLAGS * flagged,)),
             *(getattr(block, name).astype("<i8", copy=False).tobytes() for name in _INTEGERS),
             block.duration.astype("<f8", copy=False).tobytes(),
             block.has_base.tobytes(),
             block.flags.astype("<i4", copy=False).tobytes() if flagged else b"",
+            block.weight[0].astype("<f8", copy=False).tobytes() if kind & _CONSTANT else b"",
             numbers.astype("<f8", copy=False).tobytes() if singles is None else singles.tobytes(),
         )
     )
@@ -42,8 +49,11 @@ def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArra
         ("duration", "<f8", np.float64, rows),
         ("has_base", "?", np.bool_, rows),
         ("flags", "<i4", np.int32, flagged),
-        *((name, numbers, np.float64, rows) for name in _SCALARS),
-        *((name, numbers, np.float64, cells) for name in _MATRICES),
+        *((("weight", "<f8", np.float64, terms),) if kind & _CONSTANT else ()),
+        *(
+            (name, numbers, np.float64, rows if name in _SCALARS else cells)
+            for name in _stored(kind)
+        ),
     )
     columns: dict[str, NDArray[Any]] = {}
     start = 1
@@ -53,4 +63,34 @@ def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArra
         start += column.nbytes
     if not flagged:
         columns["flags"] = np.zeros(cells, np.int32)
+    if kind & _CONSTANT:
+        columns["weight"] = np.tile(columns["weight"], rows)
+    if kind & _PRODUCT:
+        product = columns["weight"] * columns["value"]
+        columns["contribution"] = _rounded(product) if kind & _ROUNDED else product
     return columns | {name: columns[name].reshape(rows, terms) for name in ("flags", *_MATRICES)}
+
+
+def _stored(kind: int) -> list[str]:
+    """The numbers that are there, one for every evaluation."""
+    left_out = {"weight": kind & _CONSTANT, "contribution": kind & _PRODUCT}
+    return [name for name in (*_SCALARS, *_MATRICES) if not left_out.get(name)]
+
+
+def _repetition(block: StepBlock) -> int:
+    """What need not be stored. Compared as bytes: for arrays so small that takes the least time."""
+    kind = _CONSTANT if block.weight[:1].tobytes() * len(block) == block.weight.tobytes() else 0
+    with np.errstate(over="ignore", invalid="ignore"):  # then it is not the same, that is all
+        product = block.weight * block.value
+        # The sign of a NaN that an operation makes differs between processors, and files can move.
+        if np.isnan(product.sum()):
+            return kind
+        contribution = block.contribution.tobytes()
+        if product.tobytes() == contribution:
+            return kind | _PRODUCT
+        rounded = _rounded(product).tobytes() == contribution
+    return kind | _PRODUCT | _ROUNDED if rounded else kind
+
+
+def _rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    return numbers.astype(np.float32).astype(np.float64)
