@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
-from penaltyscope_service.history._number import as_singles
 
 _SINGLES, _FLAGS, _CONSTANT, _PRODUCT, _ROUNDED = 1, 2, 4, 8, 16
 """Bits of the first byte: the numbers are singles; flags are there, not all being zero; there is
@@ -24,7 +23,7 @@ def encode_plain(block: StepBlock) -> bytes:
     kind = _repetition(block) if len(block) >= _FEW_ROWS else 0
     stored = [getattr(block, name).ravel() for name in _stored(kind)]
     numbers = np.concatenate(stored)
-    singles = as_singles(numbers)
+    singles = _as_singles(numbers)
     flagged = bool(block.flags.any())
     return b"".join(
         (
@@ -90,6 +89,13 @@ def _repetition(block: StepBlock) -> int:
             return kind | _PRODUCT
         rounded = _rounded(product).tobytes() == contribution
     return kind | _PRODUCT | _ROUNDED if rounded else kind
+
+
+def _as_singles(numbers: NDArray[np.float64]) -> NDArray[np.float32] | None:
+    """The numbers in half the space, or nothing if a single bit of any would be lost."""
+    with np.errstate(over="ignore", invalid="ignore"):  # then it is not the same, that is all
+        singles = numbers.astype("<f4")
+    return singles if singles.astype(np.float64).tobytes() == numbers.tobytes() else None
 
 
 def _rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

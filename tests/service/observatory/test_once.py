@@ -166,7 +166,7 @@ def test_a_full_disk_changes_nothing_and_the_same_batch_can_be_sent_again(
 
 def test_a_batch_that_cannot_be_taken_changes_nothing(observatory: Observatory) -> None:
     broken = replace(make_steps([1]), seq=np.array(["x"]))
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="invalid literal"):
         observatory.ingest([batch(make_steps([0])), batch(broken)])
     assert observatory.runs() == []
     assert observatory.ingest([batch(make_steps([0]))]).new_steps == 1
