@@ -71,19 +71,10 @@ class Intake:
         run = hear(known_run or self._new_run(identity), identity, now)
         known_process = self._known_process(run, identity.rank)
         process = known_process or ProcessRecord(run=run.id, rank=identity.rank, received_at=now)
-        heeded = identity.attempt == run.attempt  # the last words of an earlier try are too late
         before = self.duplicates
-        for block in batch.steps:
-            if heeded and self._is_new_life(run, process, block):
-                run, process = begin(run, process, int(block.start_ns[0]), now)
-            self._take_steps(run, process, block)
-        for event in batch.events:
-            new = self._is_new(run, process, event)
-            process = report(process, event)
-            if heeded and new:
-                run, process = _heed(run, process, event, now)
-        if self.duplicates > before or is_stale(process.received_at, now):
-            duplicates = process.duplicates + self.duplicates - before
+        run, process = self._take_records(run, process, batch)
+        duplicates = process.duplicates + self.duplicates - before
+        if duplicates > process.duplicates or is_stale(process.received_at, now):
             process = replace(process, received_at=now, duplicates=duplicates)
         if run is not known_run:
             self._runs[run.run] = run
@@ -179,6 +170,22 @@ class Intake:
         known = [s.sources for s in tracked.of_rank(process.rank)] if tracked else []
         here = any(incarnation == block.incarnation for _, incarnation in self._sources)
         return not here and not any(block.incarnation in sources for sources in known)
+
+    def _take_records(
+        self, run: RunRecord, process: ProcessRecord, batch: Batch
+    ) -> tuple[RunRecord, ProcessRecord]:
+        # The last words of an earlier try are too late.
+        heeded = batch.identity.attempt == run.attempt
+        for block in batch.steps:
+            if heeded and self._is_new_life(run, process, block):
+                run, process = begin(run, process, int(block.start_ns[0]), self._now)
+            self._take_steps(run, process, block)
+        for event in batch.events:
+            new = self._is_new(run, process, event)
+            process = report(process, event)
+            if heeded and new:
+                run, process = _heed(run, process, event, self._now)
+        return run, process
 
     def _take_steps(self, run: RunRecord, process: ProcessRecord, block: StepBlock) -> None:
         stream = self._stream(run, process.rank, block.pipeline)

@@ -11,7 +11,6 @@ from penaltyscope_service.history._payload import decode_block
 from penaltyscope_service.history._rows import NewBlock, Place
 from penaltyscope_service.joining import join
 
-
 _LOOSE: Final = "FROM block WHERE stream = ? AND packed = 0 AND source = ? AND terms = ?"
 
 

@@ -65,8 +65,9 @@ def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArra
     if kind & _CONSTANT:
         columns["weight"] = np.tile(columns["weight"], rows)
     if kind & _PRODUCT:
-        product = columns["weight"] * columns["value"]
-        columns["contribution"] = _rounded(product) if kind & _ROUNDED else product
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = columns["weight"] * columns["value"]
+            columns["contribution"] = _rounded(product) if kind & _ROUNDED else product
     return columns | {name: columns[name].reshape(rows, terms) for name in ("flags", *_MATRICES)}
 
 
