@@ -50,7 +50,7 @@ def advance(ledger: Ledger, seq: NDArray[np.int64]) -> Ledger | None:
     first, count = int(seq[0]), len(seq)
     if first != ledger.high or ledger.gaps or first + count > MAX_SEQ:
         return None
-    if count > 1 and not (seq[1:] - seq[:-1] == 1).all():
+    if count > 1 and np.arange(first, first + count).tobytes() != seq.tobytes():
         return None
     return Ledger(high=first + count, lost=ledger.lost)
 

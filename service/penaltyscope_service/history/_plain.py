@@ -14,17 +14,26 @@ value; and that rounded to singles."""
 _INTEGERS: Final = ("step", "seq", "stop_ns")
 _SCALARS: Final = ("base", "total", "total_gradient_norm")
 _MATRICES: Final = ("value", "weight", "contribution", "gradient_norm")
+_STORED: Final = {
+    kind: tuple(
+        name
+        for name in (*_SCALARS, *_MATRICES)
+        if not (name == "weight" and kind & _CONSTANT or name == "contribution" and kind & _PRODUCT)
+    )
+    for kind in range(0, 2 * _ROUNDED, _CONSTANT)
+}
+"""By the bits that say what repeats, the numbers that are there for every evaluation."""
 _FEW_ROWS: Final = 4
 """Looking for what repeats takes longer than writing it."""
 
 
 def encode_plain(block: StepBlock) -> bytes:
     """The columns one after the other; the numbers as singles if that loses nothing."""
-    kind = _repetition(block) if len(block) >= _FEW_ROWS else 0
-    stored = [getattr(block, name).ravel() for name in _stored(kind)]
-    numbers = np.concatenate(stored)
-    singles = _as_singles(numbers)
-    flagged = bool(block.flags.any())
+    with np.errstate(over="ignore", invalid="ignore"):  # then it is not the same, that is all
+        kind = _repetition(block) if len(block) >= _FEW_ROWS else 0
+        numbers = np.concatenate([getattr(block, name).ravel() for name in _STORED[kind]])
+        singles = _as_singles(numbers)
+    flagged = np.count_nonzero(block.flags) > 0
     return b"".join(
         (
             bytes((kind | _SINGLES * (singles is not None) | _FLAGS * flagged,)),
@@ -51,7 +60,7 @@ def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArra
         *((("weight", "<f8", np.float64, terms),) if kind & _CONSTANT else ()),
         *(
             (name, numbers, np.float64, rows if name in _SCALARS else cells)
-            for name in _stored(kind)
+            for name in _STORED[kind & ~(_SINGLES | _FLAGS)]
         ),
     )
     columns: dict[str, NDArray[Any]] = {}
@@ -71,31 +80,22 @@ def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArra
     return columns | {name: columns[name].reshape(rows, terms) for name in ("flags", *_MATRICES)}
 
 
-def _stored(kind: int) -> list[str]:
-    """The numbers that are there, one for every evaluation."""
-    left_out = {"weight": kind & _CONSTANT, "contribution": kind & _PRODUCT}
-    return [name for name in (*_SCALARS, *_MATRICES) if not left_out.get(name)]
-
-
 def _repetition(block: StepBlock) -> int:
     """What need not be stored. Compared as bytes: for arrays so small that takes the least time."""
     kind = _CONSTANT if block.weight[:1].tobytes() * len(block) == block.weight.tobytes() else 0
-    with np.errstate(over="ignore", invalid="ignore"):  # then it is not the same, that is all
-        product = block.weight * block.value
-        # The sign of a NaN that an operation makes differs between processors, and files can move.
-        if np.isnan(product.sum()):
-            return kind
-        contribution = block.contribution.tobytes()
-        if product.tobytes() == contribution:
-            return kind | _PRODUCT
-        rounded = _rounded(product).tobytes() == contribution
-    return kind | _PRODUCT | _ROUNDED if rounded else kind
+    product = block.weight * block.value
+    contribution = block.contribution.tobytes()
+    if product.tobytes() == contribution:
+        kind |= _PRODUCT
+    elif _rounded(product).tobytes() == contribution:
+        kind |= _PRODUCT | _ROUNDED
+    # The sign of a NaN that an operation makes differs between processors, and files can move.
+    return kind & _CONSTANT if np.isnan(np.add.reduce(product, axis=None)) else kind
 
 
 def _as_singles(numbers: NDArray[np.float64]) -> NDArray[np.float32] | None:
     """The numbers in half the space, or nothing if a single bit of any would be lost."""
-    with np.errstate(over="ignore", invalid="ignore"):  # then it is not the same, that is all
-        singles = numbers.astype("<f4")
+    singles = numbers.astype("<f4")
     return singles if singles.astype(np.float64).tobytes() == numbers.tobytes() else None
 
 
