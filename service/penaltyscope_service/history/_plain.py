@@ -18,7 +18,9 @@ _STORED: Final = {
     kind: tuple(
         name
         for name in (*_SCALARS, *_MATRICES)
-        if not (name == "weight" and kind & _CONSTANT or name == "contribution" and kind & _PRODUCT)
+        if not (
+            (name == "weight" and kind & _CONSTANT) or (name == "contribution" and kind & _PRODUCT)
+        )
     )
     for kind in range(0, 2 * _ROUNDED, _CONSTANT)
 }
