@@ -80,7 +80,7 @@ class TermAggregate:
             period: the window's period in which they arrived.
         """
         value, norm, finite = block.value, block.gradient_norm, None
-        if block.flags.any():
+        if np.count_nonzero(block.flags):
             finite = norm_measured(block.flags) & np.isfinite(norm)
             norm = np.where(finite, norm, np.nan)
             value = np.where(evaluated(block.flags) & np.isfinite(value), value, np.nan)
