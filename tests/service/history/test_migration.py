@@ -87,7 +87,8 @@ def test_migrated_tables_are_those_of_a_new_file(tmp_path: Path) -> None:
             table: [column[1:] for column in connection.execute(f"PRAGMA table_info({table})")]
             for (table,) in sorted(names)
         }
-        tables.append(columns)
+        indexes = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'")
+        tables.append((columns, sorted(indexes)))
         connection.close()
     assert tables[0] == tables[1]
 
