@@ -29,9 +29,13 @@ _DOUBLE_STRIDE = 11
 _VARINT_LIMITS = np.array([1 << 7 * digits for digits in range(1, 10)], np.uint64)
 
 
-def encode_records(block: StepBlock, traces: Sequence[Trace]) -> bytes:
-    """The start and the stop record of every step, as entries of ``ScopeLogs.log_records`` (2)."""
-    return b"".join(_stretch(block, traces, part, form) for part, form in _stretches(block, traces))
+def encode_records(block: StepBlock, traces: Sequence[Trace]) -> Iterator[bytearray]:
+    """The start and the stop record of every step, as entries of ``ScopeLogs.log_records`` (2).
+
+    They follow each other in pieces of any size.
+    """
+    for part, form in _stretches(block, traces):
+        yield _stretch(block, traces, part, form)
 
 
 class _Form(NamedTuple):
@@ -47,31 +51,30 @@ class _Form(NamedTuple):
 
 
 def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slice, _Form]]:
-    forms = np.column_stack(
-        (
-            _digits(block.step),
-            _digits(block.seq),
-            block.has_base,
-            [trace is not None for trace in traces],
-            (block.flags != 0).any(axis=1),
-            block.flags >= 0x80,
-        )
-    )
-    starts = np.flatnonzero((forms[1:] != forms[:-1]).any(axis=1)) + 1
-    edges = [0, *starts.tolist(), len(block)]
-    for first, last in pairwise(edges):
+    count, terms = block.flags.shape
+    forms = np.zeros((5 + terms, count), np.int8)
+    forms[0] = _digits(block.step)
+    forms[1] = _digits(block.seq)
+    forms[2] = block.has_base
+    if traces.count(None) < count:
+        forms[3] = [trace is not None for trace in traces]
+    if block.flags.any():
+        forms[4] = (block.flags != 0).any(axis=1)
+        forms[5:] = (block.flags >= 0x80).T
+    starts = np.flatnonzero((forms[:, 1:] != forms[:, :-1]).any(axis=0)) + 1
+    for first, last in pairwise((0, *starts.tolist(), count)):
         if first < last:
-            step, seq, *rest = forms[first].tolist()
+            step, seq, *rest = forms[:, first].tolist()
             base, traced, flagged, *wide = map(bool, rest)
             yield slice(first, last), _Form(step, seq, base, traced, flagged, tuple(wide))
 
 
 def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
     """Bytes that each number takes as a varint."""
-    return np.searchsorted(_VARINT_LIMITS, column.astype(np.uint64), side="right") + 1
+    return _VARINT_LIMITS.searchsorted(column.view(np.uint64), side="right") + 1
 
 
-def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form) -> bytes:
+def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form) -> bytearray:
     template = _template(block.pipeline, block.incarnation, len(block.terms), form)
     rows = _Rows(template, part.stop - part.start)
     step = _varints(block.step[part], form.step_digits)
@@ -86,8 +89,10 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form
             both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
             rows.write_bytes(f"{record} trace", both[:, :16])
             rows.write_bytes(f"{record} span", both[:, 16:])
-    severity = np.where(block.nonfinite[part], SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
-    rows.write_bytes("severity", severity[:, None])
+    nonfinite = block.nonfinite[part]
+    if nonfinite.any():
+        severity = np.where(nonfinite, SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
+        rows.write_bytes("severity", severity[:, None])
     if form.has_base:
         rows.write(names.BASE, block.base[part])
     rows.write(names.DURATION, block.duration[part])
@@ -99,15 +104,18 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form
     rows.write(names.TERM_GRADIENT_NORM, block.gradient_norm[part])
     if form.flagged:
         rows.write_flags(block.flags[part], np.array(form.wide_flags, bool))
-    return bytes(rows.data)
+    return rows.data
 
 
 def _varints(column: NDArray[np.int64], digits: int) -> NDArray[np.uint8]:
     """``[N, digits]``: numbers of that many bytes each, seven bits a byte, the lowest first."""
-    groups = column.astype(np.uint64)[:, None] >> (7 * np.arange(digits, dtype=np.uint64))
-    low: NDArray[np.uint8] = (groups & np.uint64(0x7F)).astype(np.uint8)
-    low[:, :-1] |= 0x80
-    return low
+    # Digit by digit: arrays are quick along their long side only.
+    bytes_ = np.empty((digits, len(column)), np.uint8)
+    for digit in range(digits):
+        bytes_[digit] = column.view(np.uint64) >> np.uint64(7 * digit)
+    bytes_ |= 0x80
+    bytes_[-1] &= 0x7F
+    return bytes_.T
 
 
 @dataclass(frozen=True, slots=True)
