@@ -6,6 +6,8 @@ from typing import Any
 
 _logger = logging.getLogger("penaltyscope")
 
+_FAILED = "observer %r failed and is removed"
+
 _Hearing = tuple[tuple[object, Callable[..., None]], ...]
 
 
@@ -38,7 +40,8 @@ class Audience:
             try:
                 hear(pipeline, step)
             except Exception:  # whatever an observer does, training goes on
-                self._part_with(observer)
+                _logger.exception(_FAILED, observer)
+                self.remove(observer)
 
     def stop(self, pipeline: object, result: object) -> None:
         """An evaluation ended."""
@@ -46,7 +49,8 @@ class Audience:
             try:
                 hear(pipeline, result)
             except Exception:
-                self._part_with(observer)
+                _logger.exception(_FAILED, observer)
+                self.remove(observer)
 
     def exception(self, pipeline: object, step: int, error: BaseException) -> None:
         """An evaluation raised."""
@@ -54,11 +58,8 @@ class Audience:
             try:
                 hear(pipeline, step, error)
             except Exception:
-                self._part_with(observer)
-
-    def _part_with(self, observer: object) -> None:
-        _logger.exception("observer %r failed and is removed", observer)
-        self.remove(observer)
+                _logger.exception(_FAILED, observer)
+                self.remove(observer)
 
     def _listen(self, observers: tuple[Any, ...]) -> None:
         self._observers = observers

@@ -33,23 +33,21 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
     finite = bool(np.isfinite(numbers).all())
     parts = _split(first, numbers)
     weights = _weights(statistics, parts.weights)
-    # Side by side, so that all are rounded at once.
-    sheet = np.empty((len(rows), 4 * terms + 4))
+    # Side by side, so that all are taken over, and rounded, at once.
+    sheet = numbers.take(_order(layout.parts, layout.known, first.has_base), axis=1)
     columns = _columns(sheet, terms)
     columns.weight[...] = weights
-    columns.value[...] = parts.value
-    _contribute(layout, weights, columns)
-    columns.total[...] = parts.totals[:, 0]
-    columns.base[...] = parts.totals[:, 1] if first.has_base else 0.0
-    columns.total_gradient_norm[...] = _total_gradient_norm(layout, parts)
     columns.duration[...] = [s.duration for s in statistics]
-    measured = _gradient_norms(layout, weights, parts, columns.gradient_norm)
+    _contribute(layout, weights, columns)
+    measured = _measure(layout, weights, parts, columns)
     flags = _known_flags(layout, parts, finite=finite)
     if not finite:
         measured = _without_overflow(layout, parts, columns, measured, flags)
-    if not measured.all():
+    if not (whole := measured.all()):
         flags |= np.where(measured, 0, _NOT_MEASURED).astype(np.int32)
         np.copyto(columns.gradient_norm, np.nan, where=~measured)
+    if layout.tapped or not (finite and whole):
+        flags = complete_flags(flags, columns.value, columns.gradient_norm)
     if first.dtype.itemsize <= torch.float32.itemsize:
         columns = _columns(rounded(sheet, _bits(terms)), terms)
     traced, sampled = traces([row[3] for row in rows])
@@ -62,7 +60,7 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
             seq=np.array([row[1] for row in rows], np.int64),
             stop_ns=np.array([s.stop_ns for s in statistics], np.int64),
             has_base=np.full(len(rows), first.has_base),
-            flags=complete_flags(flags, columns.value, columns.gradient_norm),
+            flags=flags,
             **columns._asdict(),
         ),
         traced,
@@ -94,6 +92,29 @@ def _columns(sheet: Numbers, terms: int) -> _Columns:
         total_gradient_norm=sheet[:, norms + terms],
         duration=sheet[:, norms + terms + 1],
         weight=sheet[:, norms + terms + 2 :],
+    )
+
+
+@lru_cache(maxsize=64)
+def _order(
+    parts: tuple[int, ...], known: tuple[tuple[int, int], ...], has_base: bool
+) -> NDArray[np.intp]:
+    """For each column of a sheet the number that it begins with, where there is one."""
+    terms, norms, sums = parts[0], sum(parts[:2]), sum(parts[:3])
+    total = sum(parts)
+    norm_of = {term: norms + i for i, (term, _) in enumerate(known)}
+    return np.array(
+        [
+            *range(terms),
+            *range(terms),
+            total,
+            total + has_base,
+            *(norm_of.get(term, 0) for term in range(terms)),
+            sums,
+            0,
+            *range(terms),
+        ],
+        np.intp,
     )
 
 
@@ -144,6 +165,7 @@ def _weights(statistics: Sequence[Statistics], held: Numbers) -> Numbers:
 
 
 def _contribute(layout: Layout, weights: Numbers, columns: _Columns) -> None:
+    """Makes contributions of values."""
     with np.errstate(invalid="ignore"):  # 0 * inf, where the product does not count
         np.multiply(columns.value, weights, out=columns.contribution)
     counts = _mask(layout.active) & (weights != 0)
@@ -151,16 +173,23 @@ def _contribute(layout: Layout, weights: Numbers, columns: _Columns) -> None:
         np.copyto(columns.contribution, 0.0, where=~counts)
 
 
-def _gradient_norms(
-    layout: Layout, weights: Numbers, parts: _Parts, norms: Numbers
+def _measure(
+    layout: Layout, weights: Numbers, parts: _Parts, columns: _Columns
 ) -> NDArray[np.bool_]:
-    """Fills in ``[N, T]`` of the unweighted gradients; returns where they were measured.
+    """Completes the norms that are made of several numbers.
 
-    That has one row where it is the same for all steps.
+    Returns:
+        Where the terms' norms were measured: ``[N, T]``, or ``[1, T]`` if that is always the same.
     """
+    measured = _mask(layout.measured) & (weights != 0)
+    if not layout.tensors:
+        columns.total_gradient_norm[...] = np.nan
+    if not layout.tapped and len(layout.known_sums) <= 1:
+        return measured
+    norms = columns.gradient_norm
     norms[...] = 0.0
     _add(norms, layout.known, parts.norms)
-    measured = _mask(layout.measured) & (weights != 0)
+    squares = np.square(parts.sums).sum(axis=1)
     if layout.tapped:
         terms = [term for term, _ in layout.tapped]
         scale = parts.brought[:, -1:]
@@ -168,6 +197,9 @@ def _gradient_norms(
         measured[:, terms] &= scale != 0
         with np.errstate(divide="ignore", invalid="ignore"):  # only where it was not measured
             _add(norms, layout.tapped, parts.brought[:, : len(terms)] / (weights[:, terms] * scale))
+            squares += np.square(parts.brought[:, len(terms) : -1] / scale).sum(axis=1)
+        squares[scale[:, 0] == 0] = np.nan
+    columns.total_gradient_norm[...] = np.sqrt(squares)
     return measured
 
 
@@ -179,17 +211,6 @@ def _add(norms: Numbers, places: Sequence[tuple[int, int]], parts: Numbers) -> N
         return
     for column, term in enumerate(terms):
         norms[:, term] = np.hypot(norms[:, term], parts[:, column])
-
-
-def _total_gradient_norm(layout: Layout, parts: _Parts) -> Numbers | float:
-    """``[N]``; NaN where not measured."""
-    if not layout.tensors:
-        return np.nan
-    squares: Numbers = np.square(parts.sums).sum(axis=1)
-    if layout.tapped:
-        scale = np.where(parts.brought[:, -1:] == 0, np.nan, parts.brought[:, -1:])
-        squares += np.square(parts.brought[:, len(layout.tapped) : -1] / scale).sum(axis=1)
-    return np.sqrt(squares)
 
 
 def _known_flags(layout: Layout, parts: _Parts, *, finite: bool) -> NDArray[np.int32]:

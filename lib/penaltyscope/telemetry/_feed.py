@@ -28,12 +28,15 @@ class Feed(Observer):
 
     __slots__ = (
         "_append",
+        "_careful_at",
+        "_next_sample",
         "_raised",
         "_read_context",
         "_recorder",
         "_sampled",
         "_seq",
         "_transfer",
+        "_wake_at",
         "overhead_ns",
     )
 
@@ -47,7 +50,11 @@ class Feed(Observer):
         """From the device of the last evaluations; None where that is the host."""
         self._seq = 0
         self._raised = 0
+        self._careful_at = 0
+        """The number of the next evaluation that is more than a row to append."""
+        self._next_sample = 0
         self._sampled = 0
+        self._wake_at = _WAKE_STEPS
         self.overhead_ns = 0
         """Nanoseconds that the training thread has spent here, by a sample of the calls."""
 
@@ -63,13 +70,11 @@ class Feed(Observer):
         counts here is how few things are touched.
         """
         seq, statistics = self._seq, result.statistics
-        if seq % _SAMPLE_STEPS and self._transfer is None:
+        if seq < self._careful_at and not statistics.alarming:
             self._append((pipeline, seq, statistics, self._read_context(None), None))
             self._seq = seq + 1
         else:
             self._append_with_care(pipeline, statistics)
-        if statistics.alarming:
-            self._recorder.alarm()
 
     def on_exception(self, pipeline: Pipeline, step: int, error: BaseException) -> None:
         """Reports the exception under the number that the evaluation would have had."""
@@ -83,9 +88,11 @@ class Feed(Observer):
 
     def _append_with_care(self, pipeline: Pipeline, statistics: Statistics) -> None:
         seq = self._seq
-        sampled = seq % _SAMPLE_STEPS == 0
+        sampled = seq >= self._next_sample
         if sampled:
             self._transfer = self._recorder.transfer(statistics.row.device)
+            self._next_sample = seq + _SAMPLE_STEPS
+            self._careful_at = 0 if self._transfer is not None else self._next_sample
         started = time.perf_counter_ns()
         mark = None
         if self._transfer is not None:
@@ -97,9 +104,16 @@ class Feed(Observer):
         self._append((pipeline, seq, statistics, self._read_context(None), mark))
         self._seq = seq + 1
         if sampled:
-            appended = time.perf_counter_ns()
-            if seq % _WAKE_STEPS == 0:
-                self._recorder.wake()
-            # The calls since the last sample are taken to have cost as much as this one.
-            calls, self._sampled = seq + 1 - self._sampled, seq + 1
-            self.overhead_ns += (appended - started) * calls + time.perf_counter_ns() - appended
+            self._account(started)
+        if statistics.alarming:
+            self._recorder.alarm()
+
+    def _account(self, started_ns: int) -> None:
+        appended_ns = time.perf_counter_ns()
+        if self._seq > self._wake_at:
+            self._wake_at += _WAKE_STEPS
+            self._recorder.wake()
+        # The calls since the last sample are taken to have cost as much as this one.
+        calls, self._sampled = self._seq - self._sampled, self._seq
+        self.overhead_ns += (appended_ns - started_ns) * calls
+        self.overhead_ns += time.perf_counter_ns() - appended_ns

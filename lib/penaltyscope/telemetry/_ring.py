@@ -7,7 +7,6 @@ appended, taken and is still there tells how many are gone.
 from collections import deque
 from collections.abc import Callable
 
-from penaltyscope.result import Statistics
 from penaltyscope.telemetry._rows import Row
 
 _FIRST_PATIENCE_SECONDS = 60.0
