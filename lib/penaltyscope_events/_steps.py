@@ -26,6 +26,8 @@ SEVERITY_ERROR = 17
 
 _DOUBLE_STRIDE = 11
 """Bytes of a double in an ArrayValue: values (1), length 9, double_value (4), and the double."""
+_TIME_STRIDE = 9
+"""Bytes from the time of a record to the time it was observed: the one, and the other's tag."""
 _VARINT_LIMITS = np.array([1 << 7 * digits for digits in range(1, 10)], np.uint64)
 
 
@@ -80,8 +82,7 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form
     step = _varints(block.step[part], form.step_digits)
     seq = _varints(block.seq[part], form.seq_digits)
     for record, time_ns in (("start", block.start_ns[part]), ("stop", block.stop_ns[part])):
-        rows.write(f"{record} time", time_ns, "<i8")
-        rows.write(f"{record} observed", time_ns, "<i8")
+        rows.write_times(f"{record} times", time_ns)
         rows.write_bytes(f"{record} step", step)
         rows.write_bytes(f"{record} seq", seq)
         if form.traced:
@@ -134,9 +135,13 @@ class _Rows:
         self._slots = template.slots
         self._width = len(template.data)
 
-    def write(self, slot: str, column: NDArray[Any], dtype: str = "<f8") -> None:
-        """Puts ``[N]`` numbers of eight bytes, or ``[N, T]`` elements of an array, in place."""
-        self._view(slot, column.shape, dtype, _DOUBLE_STRIDE)[...] = column
+    def write(self, slot: str, column: NDArray[np.float64]) -> None:
+        """Puts ``[N]`` doubles, or ``[N, T]`` elements of an array, in place."""
+        self._view(slot, column.shape, "<f8", _DOUBLE_STRIDE)[...] = column
+
+    def write_times(self, slot: str, time_ns: NDArray[np.int64]) -> None:
+        """Puts ``[N]`` times in both of their places."""
+        self._view(slot, (len(time_ns), 2), "<i8", _TIME_STRIDE)[...] = time_ns[:, None]
 
     def write_bytes(self, slot: str, column: NDArray[np.uint8]) -> None:
         """Puts ``[N, B]`` bytes in place."""
@@ -203,8 +208,7 @@ def _head(record: str, form: _Form) -> list[_Field]:
         for name, digits in ((names.STEP, form.step_digits), (names.SEQ, form.seq_digits))
     )
     return [
-        _Field(b"\x09" + bytes(8), f"{record} time", 8),
-        _Field(b"\x59" + bytes(8), f"{record} observed", 8),
+        _Field(b"\x09" + bytes(8) + b"\x59" + bytes(8), f"{record} times", 17),
         _Field(bytes((0x10, SEVERITY_INFO)), "severity" if record == "stop" else "", 1),
         _Field(step, f"{record} step", form.step_digits),
         _Field(seq, f"{record} seq", form.seq_digits),

@@ -181,7 +181,7 @@ def _measure(
     Returns:
         Where the terms' norms were measured: ``[N, T]``, or ``[1, T]`` if that is always the same.
     """
-    measured = _mask(layout.measured) & (weights != 0)
+    measured: NDArray[np.bool_] = _mask(layout.measured) & (weights != 0)
     if not layout.tensors:
         columns.total_gradient_norm[...] = np.nan
     if not layout.tapped and len(layout.known_sums) <= 1:

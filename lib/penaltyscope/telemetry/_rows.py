@@ -17,6 +17,10 @@ of its numbers has to wait for."""
 
 def stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """The rows in order, cut where the pipeline, its layout or the kind of its weights changes."""
+    alike = [(row[0], row[2].layout, row[2].has_base, row[2].row.is_cpu) for row in rows]
+    if rows and alike[0][-1] and alike.count(alike[0]) == len(rows):
+        yield list(rows)
+        return
     for _, part in groupby(rows, key=_kind):
         yield list(part)
 
