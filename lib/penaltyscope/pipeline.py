@@ -208,7 +208,10 @@ class Pipeline(nn.Module):
                 audience.exception(self, now, error)
             raise
         if recorded:
-            audience.stop(self, result)
+            try:
+                audience.stop(self, result)
+            except Exception:  # noqa: BLE001  # whatever an observer does, training goes on
+                audience.fail()
             self.step = now + self.counts_steps
         return result
 

@@ -28,10 +28,10 @@ def context_reader() -> ReadContext:
 def traces(contexts: Sequence[Context | None]) -> tuple[tuple[Trace, ...], tuple[bool, ...]]:
     """The span of each step, and whether it is kept."""
     # Steps of one span share a context, and most often nobody traces at all.
-    known = {id(context): _trace(context) for context in {id(c): c for c in contexts}.values()}
-    if len(known) == 1:
-        ((trace, sampled),) = known.values()
+    if contexts and contexts.count(contexts[0]) == len(contexts):
+        trace, sampled = _trace(contexts[0])
         return (trace,) * len(contexts), (sampled,) * len(contexts)
+    known = {id(context): _trace(context) for context in {id(c): c for c in contexts}.values()}
     each = [known[id(context)] for context in contexts]
     return tuple(trace for trace, _ in each), tuple(sampled for _, sampled in each)
 
