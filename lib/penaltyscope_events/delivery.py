@@ -13,6 +13,8 @@ except ImportError:  # it has no build for every platform
 
 RETRYABLE: Final = frozenset({429, 502, 503, 504})
 """HTTP status codes after which the same request is to be sent again, later."""
+DENIED: Final = frozenset({401, 403})
+"""HTTP status codes that are about who sends: the request itself is as good as it was."""
 LONGEST_WAIT_SECONDS: Final = 15.0
 _GZIP_LEVEL: Final = 1  # within 6% of the default's size at a quarter of its time
 _GZIP_FORMAT: Final = 31
