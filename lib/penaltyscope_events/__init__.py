@@ -1,4 +1,4 @@
-"""The wire contract between the training job and the service. Standard library and numpy only."""
+"""The wire contract between training job and service: standard library, numpy, ISA-L if present."""
 
 from penaltyscope_events._members import InvalidLineError
 from penaltyscope_events.block import COLUMNS, AttributeValue, Event, RunIdentity, StepBlock
