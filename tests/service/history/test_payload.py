@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from penaltyscope_events import StepBlock
 from penaltyscope_service.history._payload import decode_block, decode_columns, encode_block
@@ -43,9 +46,32 @@ def test_singles_take_half_the_space_of_doubles(packed: bool) -> None:
         len(encode_block(make_steps(range(1024), ["a"], value=n, norm=n), packed=packed))
         for n in (singles, doubles)
     ]
-    # Packed, that is at least value, norm and total; plain, each of the seven columns of numbers.
+    # Packed, that is at least value, norm and total; plain, each of the seven columns of numbers
+    # but the weights, which are all the same, and the contributions, which are products.
     saved = sizes[1] - sizes[0]
-    assert saved > 1024 * 4 * 3 if packed else saved == 1024 * 4 * 7
+    assert saved > 1024 * 4 * 3 if packed else saved == 1024 * 4 * 5
+
+
+@pytest.mark.parametrize("weight", [0.5, 0.1, np.arange(16.0)[:, None], 1e300, -0.0])
+def test_contributions_come_back_whether_they_are_products_or_nearly(weight: ArrayLike) -> None:
+    value = np.random.default_rng(0).normal(size=(16, 2)).astype(np.float32).astype(np.float64)
+    block = make_steps(range(16), value=value, weight=weight)
+    with np.errstate(over="ignore"):
+        rounded = block.contribution.astype(np.float32).astype(np.float64)
+    nearly = rounded.copy()
+    nearly[5, 1] = np.nextafter(nearly[5, 1], 1.0)
+    for contribution in (block.contribution, rounded, nearly):
+        steps = replace(block, contribution=contribution)
+        assert same_steps(again(steps, packed=False), steps)
+
+
+def test_a_small_block_leaves_out_weights_that_stay_and_contributions_that_follow() -> None:
+    random = np.random.default_rng(0).random((64, 8)).astype(np.float32).astype(np.float64)
+    terms = [f"t{i}" for i in range(8)]
+    block = make_steps(range(64), terms, value=random, norm=random, weight=0.1)
+    rounded = block.contribution.astype(np.float32).astype(np.float64)
+    single = replace(block, contribution=rounded, total=block.base)
+    assert len(encode_block(single, packed=False)) < 64 * (4 * 8 + 1 + 3 * 4 + 2 * 8 * 4) + 100
 
 
 def test_what_follows_from_other_columns_takes_no_space_when_packed() -> None:
