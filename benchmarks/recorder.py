@@ -51,8 +51,10 @@ def recording(watched: ps.Pipeline) -> Callable[[ps.PipelineResult], None]:
     """All that watching adds to a call of the pipeline, for a result that is already there."""
 
     def record(result: ps.PipelineResult) -> None:
-        watched._notify("on_start", watched.step)
-        watched._notify("on_stop", result)
+        audience = watched._audience
+        if audience.starts:
+            audience.start(watched, watched.step)
+        audience.stop(watched, result)
 
     return record
 

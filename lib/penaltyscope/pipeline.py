@@ -1,6 +1,5 @@
 """The weighted sum of terms, evaluated once, with every term's gradient norm as a by-product."""
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from penaltyscope import penalties
+from penaltyscope._audience import Audience
 from penaltyscope._engine import Engine
 from penaltyscope._scalar import read_one
 from penaltyscope._weights import weight_tensor
@@ -23,8 +23,6 @@ from penaltyscope.term import (
     check_number,
     check_weight,
 )
-
-_logger = logging.getLogger("penaltyscope")
 
 _BUILT_IN: Mapping[str, Callable[..., Tensor]] = {
     "consistency": penalties.consistency,
@@ -110,9 +108,7 @@ class Pipeline(nn.Module):
         self._enabled: dict[str, bool] = {}
         self._engine: Engine | None = None
         self._inputs: tuple[str, ...] | None = None
-        self._observers: tuple[Observer, ...] = ()
-        self._hearing: dict[str, tuple[tuple[Observer, Callable[..., None]], ...]] = {}
-        self._listen(())
+        self._audience = Audience(Observer)
         for term in terms:
             self.add(term)
 
@@ -172,8 +168,8 @@ class Pipeline(nn.Module):
 
     def register_observer(self, observer: Observer) -> Callable[[], None]:
         """Tells ``observer`` of every evaluation; returns the call that ends this."""
-        self._listen((*self._observers, observer))
-        return partial(self._part_with, observer)
+        self._audience.add(observer)
+        return partial(self._audience.remove, observer)
 
     def forward(
         self,
@@ -202,17 +198,20 @@ class Pipeline(nn.Module):
         if step is not None:
             self.step = step
         now = self.step
-        recorded = self.training
-        if recorded:
-            self._notify("on_start", now)
+        recorded, audience = self.training, self._audience
+        if recorded and audience.starts:
+            audience.start(self, now)
         try:
             result = self._evaluate(x, base, options or {}, inputs)
         except Exception as error:
             if recorded:
-                self._notify("on_exception", now, error)
+                audience.exception(self, now, error)
             raise
         if recorded:
-            self._notify("on_stop", result)
+            try:
+                audience.stop(self, result)
+            except Exception:  # noqa: BLE001  # whatever an observer does, training goes on
+                audience.fail()
             self.step = now + self.counts_steps
         return result
 
@@ -336,29 +335,6 @@ class Pipeline(nn.Module):
     def _known(self, name: str) -> None:
         if name not in self._terms:
             raise ValueError(f"name must be one of {_listed(self._terms)}, got {name!r}.")
-
-    def _notify(self, event: str, *arguments: object) -> None:
-        for observer, hear in self._hearing[event]:
-            try:
-                hear(self, *arguments)
-            except Exception:  # whatever an observer does, training goes on
-                _logger.exception("observer %r failed and is removed", observer)
-                self._part_with(observer)
-
-    def _part_with(self, observer: Observer) -> None:
-        self._listen(tuple(one for one in self._observers if one is not observer))
-
-    def _listen(self, observers: tuple[Observer, ...]) -> None:
-        self._observers = observers
-        # Looked up now, because a call after a training step finds nothing in the caches.
-        self._hearing = {
-            event: tuple(
-                (observer, getattr(observer, event))
-                for observer in observers
-                if getattr(type(observer), event, None) is not getattr(Observer, event)
-            )
-            for event in ("on_start", "on_stop", "on_exception")
-        }
 
 
 def _term(penalty: str, settings: Mapping[str, object]) -> Term:

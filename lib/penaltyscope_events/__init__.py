@@ -1,8 +1,9 @@
-"""The wire contract between the training job and the service. Standard library and numpy only."""
+"""The wire contract between training job and service: standard library, numpy, ISA-L if present."""
 
 from penaltyscope_events._members import InvalidLineError
 from penaltyscope_events.block import COLUMNS, AttributeValue, Event, RunIdentity, StepBlock
 from penaltyscope_events.encode import (
+    enclose,
     encode_events,
     encode_request,
     encode_resource,
@@ -33,6 +34,7 @@ __all__ = [
     "StepBlock",
     "TermFlag",
     "complete_flags",
+    "enclose",
     "encode_events",
     "encode_request",
     "encode_resource",

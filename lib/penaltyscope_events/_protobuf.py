@@ -22,7 +22,12 @@ def key_value(key: str, value: AttributeValue) -> bytes:
 
 def message(tag: int, body: bytes) -> bytes:
     """A field whose value has a length: a message, a string or bytes."""
-    return _SHORT_VARINTS[tag] + varint(len(body)) + body
+    return head(tag, len(body)) + body
+
+
+def head(tag: int, size: int) -> bytes:
+    """What comes before the ``size`` bytes of such a value."""
+    return _SHORT_VARINTS[tag] + varint(size)
 
 
 def varint(number: int) -> bytes:

@@ -26,12 +26,18 @@ SEVERITY_ERROR = 17
 
 _DOUBLE_STRIDE = 11
 """Bytes of a double in an ArrayValue: values (1), length 9, double_value (4), and the double."""
+_TIME_STRIDE = 9
+"""Bytes from the time of a record to the time it was observed: the one, and the other's tag."""
 _VARINT_LIMITS = np.array([1 << 7 * digits for digits in range(1, 10)], np.uint64)
 
 
-def encode_records(block: StepBlock, traces: Sequence[Trace]) -> bytes:
-    """The start and the stop record of every step, as entries of ``ScopeLogs.log_records`` (2)."""
-    return b"".join(_stretch(block, traces, part, form) for part, form in _stretches(block, traces))
+def encode_records(block: StepBlock, traces: Sequence[Trace]) -> Iterator[bytearray]:
+    """The start and the stop record of every step, as entries of ``ScopeLogs.log_records`` (2).
+
+    They follow each other in pieces of any size.
+    """
+    for part, form in _stretches(block, traces):
+        yield _stretch(block, traces, part, form)
 
 
 class _Form(NamedTuple):
@@ -47,38 +53,36 @@ class _Form(NamedTuple):
 
 
 def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slice, _Form]]:
-    forms = np.column_stack(
-        (
-            _digits(block.step),
-            _digits(block.seq),
-            block.has_base,
-            [trace is not None for trace in traces],
-            (block.flags != 0).any(axis=1),
-            block.flags >= 0x80,
-        )
-    )
-    starts = np.flatnonzero((forms[1:] != forms[:-1]).any(axis=1)) + 1
-    edges = [0, *starts.tolist(), len(block)]
-    for first, last in pairwise(edges):
+    count, terms = block.flags.shape
+    forms = np.zeros((5 + terms, count), np.int8)
+    forms[0] = _digits(block.step)
+    forms[1] = _digits(block.seq)
+    forms[2] = block.has_base
+    if traces.count(None) < count:
+        forms[3] = [trace is not None for trace in traces]
+    if block.flags.any():
+        forms[4] = (block.flags != 0).any(axis=1)
+        forms[5:] = (block.flags >= 0x80).T
+    starts = np.flatnonzero((forms[:, 1:] != forms[:, :-1]).any(axis=0)) + 1
+    for first, last in pairwise((0, *starts.tolist(), count)):
         if first < last:
-            step, seq, *rest = forms[first].tolist()
+            step, seq, *rest = forms[:, first].tolist()
             base, traced, flagged, *wide = map(bool, rest)
             yield slice(first, last), _Form(step, seq, base, traced, flagged, tuple(wide))
 
 
 def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
     """Bytes that each number takes as a varint."""
-    return np.searchsorted(_VARINT_LIMITS, column.astype(np.uint64), side="right") + 1
+    return _VARINT_LIMITS.searchsorted(column.view(np.uint64), side="right") + 1
 
 
-def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form) -> bytes:
+def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form) -> bytearray:
     template = _template(block.pipeline, block.incarnation, len(block.terms), form)
     rows = _Rows(template, part.stop - part.start)
     step = _varints(block.step[part], form.step_digits)
     seq = _varints(block.seq[part], form.seq_digits)
     for record, time_ns in (("start", block.start_ns[part]), ("stop", block.stop_ns[part])):
-        rows.write(f"{record} time", time_ns, "<i8")
-        rows.write(f"{record} observed", time_ns, "<i8")
+        rows.write_times(f"{record} times", time_ns)
         rows.write_bytes(f"{record} step", step)
         rows.write_bytes(f"{record} seq", seq)
         if form.traced:
@@ -86,8 +90,10 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form
             both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
             rows.write_bytes(f"{record} trace", both[:, :16])
             rows.write_bytes(f"{record} span", both[:, 16:])
-    severity = np.where(block.nonfinite[part], SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
-    rows.write_bytes("severity", severity[:, None])
+    nonfinite = block.nonfinite[part]
+    if nonfinite.any():
+        severity = np.where(nonfinite, SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
+        rows.write_bytes("severity", severity[:, None])
     if form.has_base:
         rows.write(names.BASE, block.base[part])
     rows.write(names.DURATION, block.duration[part])
@@ -99,15 +105,18 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form
     rows.write(names.TERM_GRADIENT_NORM, block.gradient_norm[part])
     if form.flagged:
         rows.write_flags(block.flags[part], np.array(form.wide_flags, bool))
-    return bytes(rows.data)
+    return rows.data
 
 
 def _varints(column: NDArray[np.int64], digits: int) -> NDArray[np.uint8]:
     """``[N, digits]``: numbers of that many bytes each, seven bits a byte, the lowest first."""
-    groups = column.astype(np.uint64)[:, None] >> (7 * np.arange(digits, dtype=np.uint64))
-    low: NDArray[np.uint8] = (groups & np.uint64(0x7F)).astype(np.uint8)
-    low[:, :-1] |= 0x80
-    return low
+    # Digit by digit: arrays are quick along their long side only.
+    bytes_ = np.empty((digits, len(column)), np.uint8)
+    for digit in range(digits):
+        bytes_[digit] = column.view(np.uint64) >> np.uint64(7 * digit)
+    bytes_ |= 0x80
+    bytes_[-1] &= 0x7F
+    return bytes_.T
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +135,13 @@ class _Rows:
         self._slots = template.slots
         self._width = len(template.data)
 
-    def write(self, slot: str, column: NDArray[Any], dtype: str = "<f8") -> None:
-        """Puts ``[N]`` numbers of eight bytes, or ``[N, T]`` elements of an array, in place."""
-        self._view(slot, column.shape, dtype, _DOUBLE_STRIDE)[...] = column
+    def write(self, slot: str, column: NDArray[np.float64]) -> None:
+        """Puts ``[N]`` doubles, or ``[N, T]`` elements of an array, in place."""
+        self._view(slot, column.shape, "<f8", _DOUBLE_STRIDE)[...] = column
+
+    def write_times(self, slot: str, time_ns: NDArray[np.int64]) -> None:
+        """Puts ``[N]`` times in both of their places."""
+        self._view(slot, (len(time_ns), 2), "<i8", _TIME_STRIDE)[...] = time_ns[:, None]
 
     def write_bytes(self, slot: str, column: NDArray[np.uint8]) -> None:
         """Puts ``[N, B]`` bytes in place."""
@@ -195,8 +208,7 @@ def _head(record: str, form: _Form) -> list[_Field]:
         for name, digits in ((names.STEP, form.step_digits), (names.SEQ, form.seq_digits))
     )
     return [
-        _Field(b"\x09" + bytes(8), f"{record} time", 8),
-        _Field(b"\x59" + bytes(8), f"{record} observed", 8),
+        _Field(b"\x09" + bytes(8) + b"\x59" + bytes(8), f"{record} times", 17),
         _Field(bytes((0x10, SEVERITY_INFO)), "severity" if record == "stop" else "", 1),
         _Field(step, f"{record} step", form.step_digits),
         _Field(seq, f"{record} seq", form.seq_digits),

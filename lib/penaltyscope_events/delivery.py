@@ -6,18 +6,29 @@ Reference: OpenTelemetry protocol specification, "OTLP/HTTP" (retryable response
 import gzip
 from typing import Final
 
+try:
+    from isal import isal_zlib
+except ImportError:  # it has no build for every platform
+    isal_zlib = None  # type: ignore[assignment]
+
 RETRYABLE: Final = frozenset({429, 502, 503, 504})
 """HTTP status codes after which the same request is to be sent again, later."""
 DENIED: Final = frozenset({401, 403})
 """HTTP status codes that are about who sends: the request itself is as good as it was."""
 LONGEST_WAIT_SECONDS: Final = 15.0
-_GZIP_LEVEL: Final = 1  # within 5% of the default's size at a third of its time
+_GZIP_LEVEL: Final = 1  # within 6% of the default's size at a quarter of its time
+_GZIP_FORMAT: Final = 31
+"""What zlib calls gzip's header around its largest window."""
 _GZIP_MAGIC: Final = b"\x1f\x8b"  # a message begins with the tag of its first field, 0x0A
 
 
 def compressed(body: bytes) -> bytes:
-    """The encoded request, compressed if it is not yet."""
-    return body if body.startswith(_GZIP_MAGIC) else gzip.compress(body, _GZIP_LEVEL, mtime=0)
+    """The encoded request, compressed if it is not yet: by ISA-L, or by zlib in thrice its time."""
+    if body.startswith(_GZIP_MAGIC):
+        return body
+    if isal_zlib is None:
+        return gzip.compress(body, _GZIP_LEVEL, mtime=0)
+    return isal_zlib.compress(body, _GZIP_LEVEL, _GZIP_FORMAT)
 
 
 def plain(body: bytes) -> bytes:

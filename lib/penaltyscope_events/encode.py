@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from penaltyscope_events import names
-from penaltyscope_events._protobuf import attribute, key_value, message
+from penaltyscope_events._protobuf import attribute, head, key_value, message
 from penaltyscope_events._steps import SEVERITY_ERROR, SEVERITY_INFO, Trace, encode_records
 from penaltyscope_events.block import Event, RunIdentity, StepBlock
 from penaltyscope_events.records import resource_attributes
@@ -16,8 +16,15 @@ from penaltyscope_events.records import resource_attributes
 
 def encode_request(identity: RunIdentity, scopes: Iterable[bytes]) -> bytes:
     """An ``ExportLogsServiceRequest`` with one resource and the given ``ScopeLogs`` messages."""
-    body = message(0x0A, encode_resource(identity)) + b"".join(message(0x12, s) for s in scopes)
-    return message(0x0A, body)
+    return enclose(encode_resource(identity), scopes)
+
+
+def enclose(resource: bytes, scopes: Iterable[bytes]) -> bytes:
+    """The same, for a resource that was encoded before."""
+    parts = [message(0x0A, resource)]
+    for scope in scopes:
+        parts += head(0x12, len(scope)), scope
+    return b"".join((head(0x0A, sum(map(len, parts))), *parts))
 
 
 def encode_resource(identity: RunIdentity) -> bytes:
@@ -38,8 +45,7 @@ def encode_steps(block: StepBlock, traces: Sequence[Trace] = ()) -> bytes:
         block: the steps.
         traces: trace id (16 bytes) and span id (8 bytes) of each step, where there was a span.
     """
-    scope = _scope(block.terms)
-    return scope + encode_records(block, traces or [None] * len(block))
+    return b"".join((_scope(block.terms), *encode_records(block, traces or (None,) * len(block))))
 
 
 def _event_record(event: Event) -> bytes:

@@ -9,7 +9,6 @@ have been there before, and nothing may wait for the device.
 
 import logging
 from collections.abc import Callable
-from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +18,9 @@ from torch import Tensor
 from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import Layout, Statistics
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._columns import Row, block, forward_parts, width
+from penaltyscope.telemetry._columns import block
+from penaltyscope.telemetry._rows import Row, forward_parts, width
+from penaltyscope.telemetry._spanned import ReadContext
 from penaltyscope.telemetry._transfer import Copy, Numbers, Transfer
 
 _logger = logging.getLogger("penaltyscope")
@@ -94,9 +95,12 @@ class _Captured:
 class Captures:
     """All captured evaluations of a recorder; ``look`` and ``collect`` are for its thread alone."""
 
-    def __init__(self, incarnation: str, time_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, incarnation: str, time_ns: Callable[[], int], read_context: ReadContext
+    ) -> None:
         self._incarnation = incarnation
         self._time_ns = time_ns
+        self._read_context = read_context
         self._spares: dict[tuple[int, bool], tuple[Layout, CapturedRing]] = {}
         """By the layout that they fit and whether there is a base loss; the layout is held, lest
         another gets its id."""
@@ -137,7 +141,7 @@ class Captures:
                     ring.settle(slot, tap.row)
 
             tap.on_settled = settle
-        row = pipeline, 0, statistics, copy_context(), transfer.mark()
+        row = pipeline, 0, statistics, self._read_context(None), transfer.mark()
         self._captured.append(_Captured(row, ring, transfer, self._time_ns()))
 
     def look(self) -> None:

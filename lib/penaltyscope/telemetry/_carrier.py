@@ -9,8 +9,9 @@ from functools import partial
 import torch
 
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._columns import Row, block, gather, stretches
+from penaltyscope.telemetry._columns import block
 from penaltyscope.telemetry._cuda import CudaDevice, DeviceTransfer
+from penaltyscope.telemetry._rows import Row, gather, stretches
 from penaltyscope.telemetry._transfer import Copy, HostTransfer, Transfer
 
 _logger = logging.getLogger("penaltyscope")

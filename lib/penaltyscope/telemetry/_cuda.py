@@ -16,7 +16,7 @@ from penaltyscope.telemetry._transfer import Copy, Numbers
 
 _SLOTS = 3
 _SLOT_ELEMENTS = 1 << 15
-"""Of a pinned slot at first: 64 evaluations of 512 numbers."""
+"""Of a pinned slot at first: 256 evaluations of 128 numbers."""
 
 
 class Event(Protocol):

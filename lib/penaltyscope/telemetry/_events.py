@@ -39,12 +39,7 @@ class OTLP(Sink):
             headers=source.headers,
             timeout_seconds=source.timeout_seconds,
         )
-        return OTLPSender(
-            where,
-            source.identity,
-            interval_seconds=source.interval_seconds,
-            outbox=self._outbox(source),
-        )
+        return OTLPSender(where, source.identity, outbox=self._outbox(source))
 
     def _outbox(self, source: Source) -> Outbox | None:
         directory = self.spool or source.spool

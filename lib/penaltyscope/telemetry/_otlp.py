@@ -17,7 +17,14 @@ from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._environment import Destination
 from penaltyscope.telemetry._http import Connection, Response
 from penaltyscope.telemetry._outbox import MemoryOutbox, Outbox, Request
-from penaltyscope_events import Event, RunIdentity, encode_events, encode_request, encode_steps
+from penaltyscope_events import (
+    Event,
+    RunIdentity,
+    enclose,
+    encode_events,
+    encode_resource,
+    encode_steps,
+)
 from penaltyscope_events.delivery import (
     DENIED,
     LONGEST_WAIT_SECONDS,
@@ -48,22 +55,16 @@ class _Part:
 class OTLPSender:
     """A channel that posts to an OTLP/HTTP receiver from a thread of its own.
 
-    What is taken within an interval travels in one request, since a request costs more than its
-    steps; what somebody waits for (an event, a step that is not finite) goes at once. Requests keep
-    their order. While the receiver is away they wait in the outbox, which is bounded.
+    What is taken goes at once; what comes meanwhile travels in the next request, since a request
+    costs more than its steps. Requests keep their order. While the receiver is away they wait in
+    the outbox, which is bounded.
     """
 
     def __init__(
-        self,
-        destination: Destination,
-        identity: RunIdentity,
-        *,
-        interval_seconds: float = 1.0,
-        outbox: Outbox | None = None,
+        self, destination: Destination, identity: RunIdentity, *, outbox: Outbox | None = None
     ) -> None:
         self._destination = destination
-        self._identity = identity
-        self._interval_seconds = interval_seconds
+        self._resource = encode_resource(identity)
         self._outbox = MemoryOutbox(_QUEUE_BYTES) if outbox is None else outbox
         self._connection = Connection(destination, _headers(destination))
         self._open: deque[_Part] = deque()
@@ -72,7 +73,6 @@ class OTLPSender:
         self._lost_steps = 0
         self._reachable = True
         self._denied_at_end = False
-        self._hurry = False
         self._deadline: float | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="penaltyscope-sender", daemon=True)
@@ -85,25 +85,18 @@ class OTLPSender:
 
     def send(self, steps: Sequence[Steps], events: Sequence[Event]) -> None:
         """Encodes the steps and events, and puts them into the next request."""
-        parts = [_Part(encode_steps(s.block, s.traces), len(s.block)) for s in steps]
-        if events:
-            parts.append(_Part(encode_events(events), 0))
-        urgent = bool(events) or any(bool(s.block.nonfinite.any()) for s in steps)
+        parts = [_Part(encode_events(events), 0)] if events else []
+        parts += [_Part(encode_steps(s.block, s.traces), len(s.block)) for s in steps]
         with self._changed:
             self._open.extend(parts)
             self._open_bytes += sum(len(part.data) for part in parts)
-            full = self._open_bytes >= _REQUEST_BYTES
-            if full or self._outbox.durable:
+            if self._open_bytes >= _REQUEST_BYTES or self._outbox.durable:
                 self._close_requests()
-            if urgent or full:
-                self._hurry = True
-                self._changed.notify_all()
+            self._changed.notify_all()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Sends at once, and waits until nothing is left to send."""
+        """Waits until nothing is left to send."""
         with self._changed:
-            self._hurry = True
-            self._changed.notify_all()
             return self._changed.wait_for(lambda: not (self._outbox or self._open), timeout_seconds)
 
     def close(self, timeout_seconds: float) -> None:
@@ -121,16 +114,15 @@ class OTLPSender:
         wait = _FIRST_WAIT_SECONDS
         while True:
             with self._changed:
-                if not self._outbox:
-                    self._changed.wait_for(self._due, self._interval_seconds)
-                self._hurry = False
+                self._changed.wait_for(self._due)
                 self._close_requests()
                 if self._expired() or (self._deadline is not None and not self._outbox):
                     self._connection.close()
                     return
                 batch = self._outbox.first()
-            if batch is None:
-                continue
+                if batch is None:  # what there was cannot be read again
+                    self._changed.notify_all()
+                    continue
             retry_after = self._post(batch)
             if retry_after is None:
                 wait = _FIRST_WAIT_SECONDS
@@ -210,7 +202,7 @@ class OTLPSender:
         return self._denied_at_end or time.monotonic() >= self._deadline
 
     def _due(self) -> bool:
-        return self._hurry or self._deadline is not None
+        return bool(self._open or self._outbox or self._deadline is not None)
 
     def _close_requests(self) -> None:
         """Makes requests of what is open."""
@@ -220,7 +212,7 @@ class OTLPSender:
             while self._open and size + len(self._open[0].data) <= _REQUEST_BYTES:
                 parts.append(self._open.popleft())
                 size += len(parts[-1].data)
-            data = encode_request(self._identity, [part.data for part in parts])
+            data = enclose(self._resource, [part.data for part in parts])
             if self._destination.gzip:
                 data = compressed(data)
             self._outbox.append(Request(data, sum(part.steps for part in parts)))

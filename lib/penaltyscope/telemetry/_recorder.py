@@ -14,7 +14,7 @@ import time
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -23,20 +23,23 @@ from penaltyscope.telemetry._attribution import attribution_event
 from penaltyscope.telemetry._capture import Captures
 from penaltyscope.telemetry._carrier import Carrier
 from penaltyscope.telemetry._channel import Channel, Steps
-from penaltyscope.telemetry._feed import BATCH_STEPS, Feed
+from penaltyscope.telemetry._feed import Feed
 from penaltyscope.telemetry._ring import Ring
+from penaltyscope.telemetry._spanned import context_reader
 from penaltyscope.telemetry._transfer import Transfer
 from penaltyscope_events import AttributeValue, Event, names
 
 _logger = logging.getLogger("penaltyscope")
 
+_BATCH_STEPS = 256
+"""The ring is drained in pieces of so many."""
 _ATTRIBUTIONS = 256
 """Of the results of probes so many are kept until the ring is drained."""
 _POLL_SECONDS = 0.005
 """How often copies from a device, or an alarming step's backward pass, are looked after."""
 _ALARM_SECONDS = 0.25
 """How long after an alarm its backward pass is awaited."""
-_MOST_UNDERWAY = 8 * BATCH_STEPS
+_MOST_UNDERWAY = 2 * _BATCH_STEPS
 
 
 class Recorder:
@@ -60,7 +63,8 @@ class Recorder:
         self._time_ns = time_ns
         self._ring = Ring(capacity, time_ns)
         self._carrier = Carrier(incarnation, make_transfer)
-        self.captures = Captures(incarnation, time_ns)
+        self._read_context = context_reader()
+        self.captures = Captures(incarnation, time_ns, self._read_context)
         """Evaluations that CUDA graphs replay."""
         self._feeds: list[Feed] = []
         self._events: deque[Event] = deque()
@@ -85,7 +89,7 @@ class Recorder:
 
     def feed(self) -> "Feed":
         """An observer for one pipeline."""
-        feed = Feed(self, self._ring.append)
+        feed = Feed(self, self._ring.append, self._read_context)
         self._feeds.append(feed)
         return feed
 
@@ -169,8 +173,9 @@ class Recorder:
             self._drain()
 
     def _pause(self) -> float:
-        attentive = time.monotonic() < self._alarmed + _ALARM_SECONDS
-        return _POLL_SECONDS if attentive or self._waiting else self._interval_seconds
+        alarmed = time.monotonic() < self._alarmed + _ALARM_SECONDS
+        attentive = self._waiting or (alarmed and self._ring.unsettled)
+        return _POLL_SECONDS if attentive else self._interval_seconds
 
     @property
     def _waiting(self) -> bool:
@@ -193,28 +198,26 @@ class Recorder:
             self._count_overrun()
 
     def _work(self, *, final: bool, until: float) -> None:
-        # Events first: a run begins with its start.
-        if events := [self._events.popleft() for _ in range(len(self._events))]:
-            self._send([], events)
-        while self._attributions:
-            self._send_attribution(*self._attributions.popleft())
+        events = [self._events.popleft() for _ in range(len(self._events))]
+        events += self._attribution_events()
         if (now := time.monotonic()) >= self._next_look:
             self._next_look = now + self._interval_seconds
             self.captures.look()
-        while self._advance(final=final) or (self._waiting and time.monotonic() < until):
+        # Together, since what travels is a request: and a run begins with its start.
+        while self._advance(events, final=final) or (self._waiting and time.monotonic() < until):
+            events = []
             # Lets the training thread in, which else waits for the interpreter's 5 ms.
             time.sleep(_POLL_SECONDS if self._waiting else 0)
 
-    def _advance(self, *, final: bool) -> bool:
-        """One short piece of work; false when there is none now."""
-        rows = []
-        if self._carrier.waiting < _MOST_UNDERWAY:
-            rows = self._ring.take(BATCH_STEPS, final=final)
-            self._carrier.put(rows)
+    def _advance(self, events: list[Event], *, final: bool) -> bool:
+        """One short piece of work; false when there is nothing more to do now."""
+        room = self._carrier.waiting < _MOST_UNDERWAY
+        rows = self._ring.take(_BATCH_STEPS, final=final) if room else []
+        self._carrier.put(rows)
         steps = [*self._carrier.collect(), *self.captures.collect()]
-        if steps:
-            self._send(steps, [])
-        return bool(rows or steps)
+        if steps or events:
+            self._send(steps, events)
+        return len(rows) == _BATCH_STEPS or bool(steps and (self._waiting or not room))
 
     def _send(self, steps: Sequence[Steps], events: list[Event]) -> None:
         try:
@@ -224,15 +227,15 @@ class Recorder:
             self._dropped += count
             _logger.exception("%d steps and %d events are lost", count, len(events))
 
-    def _send_attribution(self, pipeline: str, time_ns: int, attribution: Attribution) -> None:
-        try:
-            event = attribution_event(
-                attribution, pipeline=pipeline, incarnation=self._incarnation, time_ns=time_ns
-            )
-        except Exception:
-            _logger.exception("an attribution is lost")
-        else:
-            self._send([], [event])
+    def _attribution_events(self) -> Iterator[Event]:
+        while self._attributions:
+            pipeline, time_ns, attribution = self._attributions.popleft()
+            try:
+                yield attribution_event(
+                    attribution, pipeline=pipeline, incarnation=self._incarnation, time_ns=time_ns
+                )
+            except Exception:
+                _logger.exception("an attribution is lost")
 
     def _count_overrun(self) -> None:
         self._overrun = self._ring.lost(sum(feed.appended for feed in self._feeds))

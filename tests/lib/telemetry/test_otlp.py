@@ -6,13 +6,11 @@ from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._environment import Destination
 from penaltyscope.telemetry._otlp import OTLPSender
 from penaltyscope.telemetry._outbox import MemoryOutbox, Outbox
-from penaltyscope_events import Event, RunIdentity, StepBlock, TermFlag, names
+from penaltyscope_events import Event, RunIdentity, StepBlock, names
 from tests.lib.telemetry.receiver import receiver
 
-HOUR = 3600.0
 
-
-def steps(first: int, count: int, *, flag: int = 0) -> Steps:
+def steps(first: int, count: int) -> Steps:
     column, matrix = np.zeros(count), np.zeros((count, 1))
     block = StepBlock(
         pipeline="p",
@@ -30,7 +28,7 @@ def steps(first: int, count: int, *, flag: int = 0) -> Steps:
         weight=matrix,
         contribution=matrix,
         gradient_norm=matrix,
-        flags=np.full((count, 1), flag, np.int32),
+        flags=np.zeros((count, 1), np.int32),
     )
     return Steps(block, (None,) * count)
 
@@ -38,35 +36,39 @@ def steps(first: int, count: int, *, flag: int = 0) -> Steps:
 def sender(url: str, outbox: Outbox | None = None) -> OTLPSender:
     destination = Destination(url=url + "/v1/logs")
     identity = RunIdentity(run_id="r")
-    return OTLPSender(destination, identity, interval_seconds=HOUR, outbox=outbox)
+    return OTLPSender(destination, identity, outbox=outbox)
 
 
-def test_what_comes_within_an_interval_travels_in_one_request() -> None:
-    with receiver() as there:
-        channel = sender(there.url)
-        for first in (0, 64, 128):
-            channel.send([steps(first, 64)], [])
-        assert channel.flush(20)
-        assert len(there.requests) == 1
-        assert there.steps() == list(range(192))
-        channel.close(2)
-
-
-def test_a_step_that_is_not_finite_goes_at_once_and_takes_with_it_what_waits() -> None:
+def test_what_is_taken_goes_at_once() -> None:
     with receiver() as there:
         channel = sender(there.url)
         channel.send([steps(0, 2)], [])
-        channel.send([steps(2, 1, flag=TermFlag.VALUE_NAN)], [])
-        there.wait_for_attempts(1)  # the interval is an hour
-        assert there.steps() == [0, 1, 2]
+        there.wait_for_attempts(1)
+        channel.send([], [Event(name=names.RUN_HEARTBEAT, time_ns=1)])
+        there.wait_for_attempts(2)
         channel.close(2)
 
 
-def test_an_event_goes_at_once() -> None:
+def test_what_comes_while_a_request_is_underway_travels_in_the_next() -> None:
     with receiver() as there:
         channel = sender(there.url)
-        channel.send([], [Event(name=names.RUN_START, time_ns=1)])
-        there.wait_for_attempts(1)
+        with there.changed:  # without which nothing is answered
+            for first in range(0, 640, 64):
+                channel.send([steps(first, 64)], [])
+        assert channel.flush(20)
+        assert len(there.requests) <= 2
+        assert there.steps() == list(range(640))
+        channel.close(2)
+
+
+def test_events_and_steps_that_come_together_travel_together_the_events_first() -> None:
+    with receiver() as there:
+        channel = sender(there.url)
+        channel.send([steps(0, 2)], [Event(name=names.RUN_START, time_ns=1)])
+        assert channel.flush(20)
+        assert len(there.requests) == 1
+        assert there.events()[0] == names.RUN_START
+        assert there.steps() == [0, 1]
         channel.close(2)
 
 

@@ -135,11 +135,11 @@ def test_a_full_ring_drops_the_oldest_and_counts_it() -> None:
     assert bench.drain() == [6, 7, 8, 9]
 
 
-def test_batches_hold_at_most_64_steps(bench: Bench) -> None:
-    for _ in range(130):
+def test_batches_hold_at_most_256_steps(bench: Bench) -> None:
+    for _ in range(514):
         bench.step()
     bench.drain()
-    assert bench.channel.sizes == [1, 64, 64, 2]
+    assert bench.channel.sizes == [1, 256, 256, 2]
 
 
 def test_a_pipeline_that_changes_makes_a_new_block_for_each_form(bench: Bench) -> None:

@@ -1,0 +1,84 @@
+"""Evaluations as the training thread left them, and their numbers side by side."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import torch
+from opentelemetry.context import Context
+from torch import Tensor
+
+from penaltyscope.pipeline import Pipeline
+from penaltyscope.result import Layout, Statistics
+
+Row = tuple[Pipeline, int, Statistics, Context | None, object]
+"""One evaluation: pipeline, seq, numbers, OpenTelemetry's context if there is one, and what a copy
+of its numbers has to wait for."""
+
+
+def stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """The rows in order, cut where the pipeline, its layout or the kind of its weights changes."""
+    alike = [(row[0], row[2].layout, row[2].has_base, row[2].row.is_cpu) for row in rows]
+    if rows and alike[0][-1] and alike.count(alike[0]) == len(rows):
+        yield list(rows)
+        return
+    for _, part in groupby(rows, key=_kind):
+        yield list(part)
+
+
+def _kind(row: Row) -> tuple[object, ...]:
+    statistics = row[2]
+    kind = id(row[0]), id(statistics.layout), statistics.has_base
+    if statistics.row.is_cpu:
+        return kind
+    return *kind, *(isinstance(weight, Tensor) for weight in statistics.weights)
+
+
+def gather(rows: Sequence[Row]) -> Tensor:
+    """``[N, W]``: the rows' numbers side by side on their device: forward, weights, backward."""
+    statistics = [row[2] for row in rows]
+    parts = [_stacked([s.row for s in statistics])]
+    for held in zip(*map(_held, statistics), strict=True):
+        # A weight may live on another device than the numbers.
+        parts.append(_stacked([weight.to(parts[0]).reshape(1) for weight in held]))
+    if width := brought_width(statistics[0].layout):
+        taps = [None if s.tap is None else s.tap.row for s in statistics]
+        if (like := next((row for row in taps if row is not None), None)) is not None:
+            # A scale of 0 says that nothing was measured.
+            nothing = like.new_zeros(width)
+            brought = _stacked([nothing if row is None else row for row in taps])
+            parts.append(brought.to(parts[0].device))
+    return parts[0] if len(parts) == 1 else torch.cat([part.double() for part in parts], dim=1)
+
+
+def width(statistics: Statistics) -> int:
+    """``W`` of what ``gather`` returns, after a backward pass."""
+    forward = sum(part.numel() for part in forward_parts(statistics))
+    return forward + brought_width(statistics.layout)
+
+
+def forward_parts(statistics: Statistics) -> list[Tensor]:
+    """What is on the device when the evaluation ends: its row, and weights that are tensors."""
+    return [statistics.row, *_held(statistics)]
+
+
+def weights_on_device(statistics: Statistics) -> list[int]:
+    """The terms whose weights are tensors there."""
+    if statistics.row.is_cpu:
+        return []
+    return [t for t, weight in enumerate(statistics.weights) if isinstance(weight, Tensor)]
+
+
+def brought_width(layout: Layout) -> int:
+    """How many numbers the backward pass brings."""
+    return len(layout.tapped) + len(layout.tapped_sums) + 1 if layout.tapped else 0
+
+
+def _held(statistics: Statistics) -> list[Tensor]:
+    if statistics.row.is_cpu:
+        return []
+    return [weight for weight in statistics.weights if isinstance(weight, Tensor)]
+
+
+def _stacked(rows: list[Tensor]) -> Tensor:
+    # stack() would make a view of each before.
+    return torch.cat(rows).view(len(rows), -1)
