@@ -11,7 +11,9 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from penaltyscope_service.connection import ConnectionLimits, limited
+from penaltyscope_service.connection import ConnectionLimits
+from penaltyscope_service.ingest import Receiver
+from penaltyscope_service.otlp import connections
 from penaltyscope_service.tls import Tls
 
 _logger: Final = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ def allow_connections(wanted: int) -> int:
 
 def run(
     app: ASGIApp,
+    receiver: Receiver,
     listening: socket.socket,
     *,
     limits: ConnectionLimits,
@@ -59,7 +62,8 @@ def run(
     """Serves until SIGINT or SIGTERM, then ends within two seconds.
 
     Args:
-        app: what to serve; its lifespan events are sent.
+        app: everything but OTLP; its lifespan events are sent.
+        receiver: of OTLP.
         listening: from :func:`bind`.
         limits: what a client may take.
         tls: how connections are protected; not at all by default.
@@ -68,7 +72,7 @@ def run(
     config = uvicorn.Config(
         app,
         access_log=False,
-        http=limited(limits),
+        http=connections(receiver, limits),
         lifespan="on",
         log_config=None,
         proxy_headers=False,

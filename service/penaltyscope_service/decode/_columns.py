@@ -183,11 +183,13 @@ def _valid(
 
 def _least(column: NDArray[Any]) -> float:
     """Of numbers, none of them NaN."""
-    return min(column.tolist()) if len(column) <= _FEW else column.min()
+    least: float = min(column.tolist()) if len(column) <= _FEW else column.min().item()
+    return least
 
 
 def _most(column: NDArray[Any]) -> float:
-    return max(column.tolist()) if len(column) <= _FEW else column.max()
+    most: float = max(column.tolist()) if len(column) <= _FEW else column.max().item()
+    return most
 
 
 def _times(times: NDArray[np.int64], received_ns: int) -> NDArray[np.int64]:

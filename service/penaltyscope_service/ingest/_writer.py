@@ -84,29 +84,33 @@ class Writer:
                 retry_after_seconds=_BUSY_SECONDS,
             )
 
-    async def submit(self, size: int, decode: Callable[[], Decoded]) -> Decoded:
-        """Decodes a request and keeps what is in it; returns when that is durable.
+    def submit(self, size: int, decode: Callable[[], Decoded]) -> asyncio.Future[Decoded]:
+        """Decodes a request and keeps what is in it; done when that is durable.
 
         Args:
             size: bytes that the request holds in memory while it waits.
-            decode: called on the writer's thread; what it raises is raised here.
+            decode: called on the writer's thread; what it raises is raised by the result.
+
+        Returns:
+            What was decoded; raises RefusedError, 503, if the history cannot be written.
 
         Raises:
-            RefusedError: 503, if the queue is full or the history cannot be written.
+            RefusedError: 503, if the queue is full.
         """
         self.require_room()
         loop = asyncio.get_running_loop()
-        job = _Job(size, decode, loop.create_future())
+        future: asyncio.Future[Decoded] = loop.create_future()
         self._waiting_requests += 1
         self._waiting_bytes += size
+        future.add_done_callback(lambda _: self._leave(size))
         if not self._fresh:
             loop.call_soon(self._hand_over)
-        self._fresh.append(job)
-        try:
-            return await job.future
-        finally:
-            self._waiting_requests -= 1
-            self._waiting_bytes -= size
+        self._fresh.append(_Job(size, decode, future))
+        return future
+
+    def _leave(self, size: int) -> None:
+        self._waiting_requests -= 1
+        self._waiting_bytes -= size
 
     def _hand_over(self) -> None:
         jobs, self._fresh = self._fresh, []
