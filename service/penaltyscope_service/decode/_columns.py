@@ -118,7 +118,9 @@ class Plan:
         """All records of a run; nothing where one of them may have to be refused."""
         read = _read_key if self.terms <= _MOST_CACHED_TERMS else _read_key.__wrapped__
         try:
-            key = read(self, terms, *(run.data[run.start + a : run.start + b] for a, b in self.names))
+            key = read(
+                self, terms, *(run.data[run.start + a : run.start + b] for a, b in self.names)
+            )
         except InvalidRecordError:
             return None
         doubles, integers = self.doubles(run), self.integers(run)
