@@ -4,10 +4,9 @@ What the server does for a request of an application, its scope, events and task
 times as long as a small OTLP request. On one connection both may follow each other as they like.
 """
 
-import asyncio
 from collections import deque
-from functools import partial
-from typing import Any, Final
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import httptools
@@ -15,8 +14,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from penaltyscope_service.access import first_of_each
 from penaltyscope_service.connection import Connection, ConnectionLimits
-from penaltyscope_service.decode import Decoded
 from penaltyscope_service.ingest import SIGNALS, Exchange, Receiver, Reply, Signal
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from penaltyscope_service.decode import Decoded
 
 _PATHS: Final = {path.encode(): signal for path, signal in SIGNALS.items()}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -28,12 +31,17 @@ class _Turn:
     The server reads ``response_complete`` and writes ``keep_alive``.
     """
 
+    __slots__ = (
+        *("exchange", "invite", "is_next", "keep_alive", "kept", "reply", "response_complete"),
+        "with_body",
+    )
+
     exchange: Exchange
-    reply: Reply | None = None
-    kept: asyncio.Future[Decoded] | None = None
-    response_complete = False
 
     def __init__(self, *, keep_alive: bool, with_body: bool, is_next: bool, invite: bool) -> None:
+        self.reply: Reply | None = None
+        self.kept: asyncio.Future[Decoded] | None = None
+        self.response_complete = False
         self.keep_alive = keep_alive
         self.with_body = with_body
         """Whether the reply may have a body."""
@@ -141,21 +149,23 @@ class OtlpConnection(Connection):
     def _answer(self, turn: _Turn, reply: Reply) -> None:
         turn.response_complete = True
         if not self.transport.is_closing():
-            self.transport.write(self._head(turn, reply) + (reply.body if turn.with_body else b""))
+            common = tuple(self.server_state.default_headers)
+            head = _head(reply.status, common, reply.fields, keep_alive=turn.keep_alive)
+            self.transport.write(head + reply.body if turn.with_body else head)
             if not turn.keep_alive:
                 self.transport.close()
         self.on_response_complete()
         if self.flow.write_paused:
             self.flow.pause_reading()
 
-    def _head(self, turn: _Turn, reply: Reply) -> bytes:
-        parts = [STATUS_LINE[reply.status]]
-        parts += (b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        parts.append(reply.fields)
-        if not turn.keep_alive:
-            parts.append(b"connection: close\r\n")
-        parts.append(b"\r\n")
-        return b"".join(parts)
+
+@lru_cache(maxsize=64)
+def _head(
+    status: int, common: tuple[tuple[bytes, bytes], ...], fields: bytes, *, keep_alive: bool
+) -> bytes:
+    """Of a reply, which is the same for nearly all that are sent within a second."""
+    lines = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in common), fields]
+    return b"".join((*lines, b"\r\n" if keep_alive else b"connection: close\r\n\r\n"))
 
 
 def connections(receiver: Receiver, limits: ConnectionLimits) -> type[OtlpConnection]:

@@ -50,7 +50,7 @@ class Exchange:
         limit = self._receiver.max_body_bytes
         self._content_type = read_content_type(headers)
         try:
-            self._head = read_head(method, headers, limit)
+            self._head = read_head(method, headers, self._content_type, limit)
             self._token = self._receiver.admit(headers)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
             self._refuse(error)

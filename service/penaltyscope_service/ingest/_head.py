@@ -31,19 +31,25 @@ class Head:
 
 def read_content_type(headers: Headers) -> ContentType | None:
     """The encoding that the client speaks, without parameters; ``None`` if it is not ours."""
-    essence = headers.get(b"content-type", b"").partition(b";")[0]
-    return _CONTENT_TYPES.get(essence.strip().lower())
+    value = headers.get(b"content-type", b"")
+    essence = value.partition(b";")[0]
+    return _CONTENT_TYPES.get(value) or _CONTENT_TYPES.get(essence.strip().lower())
 
 
-def read_head(method: str, headers: Headers, limit: int) -> Head:
+def read_head(method: str, headers: Headers, content_type: ContentType | None, limit: int) -> Head:
     """Decides from the head alone whether the body may be read.
+
+    Args:
+        method: of the request.
+        headers: of the request.
+        content_type: from :func:`read_content_type`.
+        limit: most bytes of a body.
 
     Raises:
         RefusedError: 405, 413 or 415.
     """
     if method != "POST":
         raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, f"method must be POST, got {method}.")
-    content_type = read_content_type(headers)
     if content_type is None:
         raise _unsupported(headers, b"content-type", "application/x-protobuf or application/json")
     encoding = _CONTENT_ENCODINGS.get(headers.get(b"content-encoding", b"").strip().lower())
