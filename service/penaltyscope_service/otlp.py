@@ -31,11 +31,6 @@ class _Turn:
     The server reads ``response_complete`` and writes ``keep_alive``.
     """
 
-    __slots__ = (
-        *("exchange", "invite", "is_next", "keep_alive", "kept", "reply", "response_complete"),
-        "with_body",
-    )
-
     exchange: Exchange
 
     def __init__(self, *, keep_alive: bool, with_body: bool, is_next: bool, invite: bool) -> None:
