@@ -136,6 +136,7 @@ class OtlpConnection(Connection):
     def _settle(self, turn: _Turn, reply: Reply) -> None:
         if turn.kept is not None:
             self.tasks.discard(turn.kept)
+            turn.kept = None  # what was decoded is of no use until the next request
         if turn.is_next:
             self._answer(turn, reply)
         else:

@@ -1,5 +1,6 @@
 """Runs the application: one socket, one process, a clean end."""
 
+import gc
 import logging
 import resource
 import signal
@@ -92,6 +93,9 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        # What was made by now lives as long as the process: no collection needs to look at it.
+        gc.collect()
+        gc.freeze()
         self._on_ready()
 
     @contextmanager

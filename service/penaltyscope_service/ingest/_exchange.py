@@ -115,4 +115,10 @@ class Exchange:
 
     def _give(self, reply: Reply) -> None:
         self._receiver.metrics.answered(reply.status, time.perf_counter() - self._started)
-        self._reply(reply)
+        # Whoever is called may well hold this exchange: then only a collection would free both.
+        give, self._reply = self._reply, _ignore
+        give(reply)
+
+
+def _ignore(_reply: Reply) -> None:
+    """There is one reply."""

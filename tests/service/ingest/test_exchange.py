@@ -1,7 +1,9 @@
 """What each kind of request is answered, byte for byte; afterwards a good one is still taken."""
 
+import gc
 import gzip
 import random
+import weakref
 from collections.abc import Iterator
 
 import orjson
@@ -19,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from prometheus_client import CollectorRegistry, generate_latest
 
 from penaltyscope_service.access import Gate
-from penaltyscope_service.ingest import IngestMetrics, Receiver, Writer
+from penaltyscope_service.ingest import SIGNALS, Exchange, IngestMetrics, Receiver, Reply, Writer
 from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import encode, stop
 from tests.service.ingest.exchanging import Answer, post
@@ -312,3 +314,24 @@ def test_everything_is_counted_once_it_is_durable(
     assert 'penaltyscope_ingest_request_duration_seconds_count{code="400"} 1.0' in text
     assert 'penaltyscope_ingest_request_duration_seconds_count{code="413"} 0.0' in text
     assert "penaltyscope_ingest_request_size_bytes_count 3.0" in text
+
+
+def test_whoever_was_answered_is_freed_without_a_collection(receiver: Receiver) -> None:
+    class Asker:
+        def ask(self) -> None:
+            self.exchange = Exchange(receiver, SIGNALS["/v1/logs"], self.take)
+            self.exchange.begin("GET", {})
+
+        def take(self, reply: Reply) -> None:
+            self.status = reply.status
+
+    asker = Asker()
+    asker.ask()
+    assert asker.status == 405
+    freed = weakref.ref(asker)
+    gc.disable()
+    try:
+        del asker
+        assert freed() is None
+    finally:
+        gc.enable()
