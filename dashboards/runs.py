@@ -47,7 +47,9 @@ def build() -> Dashboard:
         .annotation(_alerts())
     )
     for name, query in _variables().items():
-        board = board.with_variable(_variable(name, query))
+        variable = _variable(name, query)
+        # Without tenants there is none to list.
+        board = board.with_variable(variable.all_value(".*") if name == "tenant" else variable)
     board = _with(board, [*overview.panels(), *findings.panels()])
     for title, row in _ROWS.items():
         board = _with(board.with_row(dashboard.Row(title)), row.panels())
@@ -70,7 +72,8 @@ def _variables() -> dict[str, str]:
     """Each narrows the choice of the next ones."""
     steps = "penaltyscope_pipeline_steps_total"
     return {
-        "run": "label_values(penaltyscope_run_info, run)",
+        "tenant": "label_values(penaltyscope_run_info, tenant)",
+        "run": 'label_values(penaltyscope_run_info{tenant=~"$tenant"}, run)',
         "pipeline": f"label_values({steps}{{{RUN}}}, pipeline)",
         "term": f'label_values(penaltyscope_term_value{{{RUN}, pipeline=~"$pipeline"}}, term)',
         "rank": f"label_values({steps}{{{RUN}}}, rank)",

@@ -244,8 +244,8 @@ class Engine:
             if found is not None:
                 taken = tuple(callers[i] for i in found.fusion.taken)
                 ranges = [
-                    found.ranges[x] if x in found.ranges else extremes(tensor)
-                    for x, tensor in enumerate(tensors)
+                    extremes(tensor) if pair is None else pair
+                    for pair, tensor in zip(found.ranges, tensors, strict=True)
                 ]
                 return found.fusion, taken, ranges
         ranges = [extremes(x) for x in tensors]

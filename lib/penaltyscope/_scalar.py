@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,26 +66,25 @@ def vector(scalars: Sequence[Scalar], like: Tensor) -> Tensor:
     if not any(isinstance(s, Tensor) for s in scalars):
         # A plain copy to an accelerator would make the host wait for it.
         return torch.tensor(scalars, dtype=like.dtype).to(like.device, non_blocking=True)
-    return torch.stack([tensor(s, like) for s in scalars])
+    return torch.stack([tensor(s, like.dtype, like.device) for s in scalars])
 
 
-def tensor(x: Scalar, like: Tensor) -> Tensor:
-    """``x``, 0-d, in the dtype and on the device of ``like``; what does not fit is infinite."""
+def tensor(x: Scalar, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``x``, 0-d; what does not fit is infinite."""
     if isinstance(x, Tensor):
-        return x.to(like)
+        return x.to(device=device, dtype=dtype)
     # Torch would refuse a number that does not fit, where its own arithmetic overflows.
-    fits = not abs(x) > torch.finfo(like.dtype).max
-    return like.new_full((), x if fits else math.copysign(math.inf, x))
+    fits = not abs(x) > torch.finfo(dtype).max
+    return torch.full((), x if fits else math.copysign(math.inf, x), dtype=dtype, device=device)
 
 
 def row(scalars: Sequence[Scalar], device: torch.device) -> Tensor:
     """The scalars side by side: on the host exactly, elsewhere in the widest of their dtypes."""
-    if not any(isinstance(s, Tensor) for s in scalars):
+    if not any(issubclass(kind, Tensor) for kind in set(map(type, scalars))):
+        known = torch.from_numpy(np.array(scalars, dtype=np.float64))
         # MPS has no float64.
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        return torch.tensor(scalars, dtype=dtype).to(device, non_blocking=True)
-    like = torch.empty((), device=device)
-    parts = [s if isinstance(s, Tensor) else tensor(s, like) for s in scalars]
+        return (known.float() if device.type == "mps" else known).to(device, non_blocking=True)
+    parts = [s if isinstance(s, Tensor) else tensor(s, torch.float32, device) for s in scalars]
     return torch.stack([part.to(device, non_blocking=True) for part in parts])
 
 

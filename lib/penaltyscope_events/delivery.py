@@ -8,6 +8,8 @@ from typing import Final
 
 RETRYABLE: Final = frozenset({429, 502, 503, 504})
 """HTTP status codes after which the same request is to be sent again, later."""
+DENIED: Final = frozenset({401, 403})
+"""HTTP status codes that are about who sends: the request itself is as good as it was."""
 LONGEST_WAIT_SECONDS: Final = 15.0
 _GZIP_LEVEL: Final = 1  # within 5% of the default's size at a third of its time
 _GZIP_MAGIC: Final = b"\x1f\x8b"  # a message begins with the tag of its first field, 0x0A

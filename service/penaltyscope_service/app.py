@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
@@ -13,8 +15,13 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from penaltyscope_service.access import Gate, Guard, Token, describe_tokens
-from penaltyscope_service.api import EncodedRunPaths, create_api_router, refuse_arguments
+from penaltyscope_service.access import Gate, Guard, QuotaMetrics, describe_tokens
+from penaltyscope_service.api import (
+    EncodedRunPaths,
+    admit_defect,
+    create_api_router,
+    refuse_arguments,
+)
 from penaltyscope_service.assets import create_assets_router
 from penaltyscope_service.ingest import (
     GrpcServer,
@@ -31,6 +38,11 @@ from penaltyscope_service.settings import HISTORY_FILE, Settings
 from penaltyscope_service.upkeep import Upkeep
 
 _TIDY_SECONDS: Final = 10.0
+_TAGS: Final = [
+    {"name": "otlp", "description": "What jobs send."},
+    {"name": "runs", "description": "What is known of them."},
+    {"name": "operations", "description": "What operators ask."},
+]
 
 
 class _Rest(FastAPI):
@@ -63,7 +75,7 @@ class Service:
 def create_service(
     settings: Settings,
     *,
-    tokens: Sequence[Token] = (),
+    gate: Gate | None = None,
     clock: Callable[[], float] = time.time,
     registry: CollectorRegistry | None = None,
     announce: Callable[[str], object] = str,
@@ -72,7 +84,7 @@ def create_service(
 
     Args:
         settings: limits and where the history lies; host and port are the server's business.
-        tokens: who may send and look; without any, everyone who reaches the port.
+        gate: who may send and look; by default everyone who reaches the port.
         clock: Unix time in seconds.
         registry: where the service's metrics of itself go; default: one of its own.
         announce: called with the address of OTLP/gRPC, where that is served.
@@ -86,7 +98,8 @@ def create_service(
         settings.data_dir / HISTORY_FILE, limits=_limits(settings), clock=clock
     )
     registry = registry or CollectorRegistry()
-    gate = Gate(tokens, host_names=settings.own_names)
+    gate = gate or Gate(host_names=settings.own_names)
+    registry.register(QuotaMetrics(gate))
     writer = Writer(
         observatory, max_requests=settings.queue_requests, max_bytes=settings.queue_bytes
     )
@@ -119,14 +132,18 @@ def create_service(
         title="Penaltyscope",
         version=version("penaltyscope"),
         summary="Penalty terms of training runs, watched.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_tags=_TAGS,
+        generate_unique_id_function=attrgetter("name"),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
-    rest.needs_tokens = bool(tokens)
+    rest.needs_tokens = gate.asks
     rest.add_exception_handler(RequestValidationError, refuse_arguments)
-    for router in _routers(observatory, writer, registry, title=rest.title):
+    rest.add_exception_handler(Exception, admit_defect)
+    for router in _routers(observatory, writer, gate, registry, title=rest.title):
         rest.include_router(router)
     return Service(SecurityHeaders(Guard(EncodedRunPaths(rest), gate)), receiver)
 
@@ -142,12 +159,17 @@ def _grpc(settings: Settings, receiver: Receiver) -> GrpcServer:
 
 
 def _routers(
-    observatory: Observatory, writer: Writer, registry: CollectorRegistry, *, title: str
+    observatory: Observatory,
+    writer: Writer,
+    gate: Gate,
+    registry: CollectorRegistry,
+    *,
+    title: str,
 ) -> tuple[APIRouter, ...]:
     return (
         create_api_router(observatory),
         create_operations_router(
-            render=observatory.render,
+            render=partial(observatory.render, gate.tenant_of),
             registry=registry,
             checks={"history": observatory.check, "writer": writer.check},
         ),

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from penaltyscope_service import server
-from penaltyscope_service.access import Token, TokensError, read_tokens
+from penaltyscope_service.access import Gate, Token, TokensError, read_tokens
 from penaltyscope_service.app import create_service
 from penaltyscope_service.commands import (
     back_up_history,
@@ -28,6 +28,7 @@ from penaltyscope_service.complaint import fail
 from penaltyscope_service.connection import ConnectionLimits, ConnectionMetrics
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.ingest import overloaded
+from penaltyscope_service.renewal import Renewal
 from penaltyscope_service.replay import Receiver, UnreachableError
 from penaltyscope_service.replay import replay as replay_spool
 from penaltyscope_service.settings import Settings, flag, variable
@@ -113,7 +114,7 @@ def serve(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    tokens = _tokens(settings)
+    gate = Gate(_tokens(settings), host_names=settings.own_names)
     _check_tls(settings)
     logging.getLogger("penaltyscope_service").setLevel(logging.INFO)
     try:
@@ -125,9 +126,7 @@ def serve(
         registry = CollectorRegistry()
         urls = [server.address(listening, tls=settings.tls)]
         try:
-            service = create_service(
-                settings, tokens=tokens, registry=registry, announce=urls.append
-            )
+            service = create_service(settings, gate=gate, registry=registry, announce=urls.append)
         except (OSError, sqlite3.Error, HistoryError) as error:
             fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
         server.run(
@@ -136,6 +135,7 @@ def serve(
             listening,
             limits=_limits(settings, registry),
             tls=settings.tls,
+            renewals=_renewals(settings, gate),
             on_ready=lambda: _announce(urls),
         )
 
@@ -147,6 +147,13 @@ def _tokens(settings: Settings) -> tuple[Token, ...]:
         return read_tokens(settings.tokens_file)
     except TokensError as error:
         fail(f"{flag('tokens_file')}: {error}")
+
+
+def _renewals(settings: Settings, gate: Gate) -> tuple[Renewal, ...]:
+    file = settings.tokens_file
+    if file is None:
+        return ()
+    return (Renewal("tokens", [file], lambda: gate.know(read_tokens(file))),)
 
 
 def _check_tls(settings: Settings) -> None:

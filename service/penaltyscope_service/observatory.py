@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +86,10 @@ class UnknownName(KeyError):  # noqa: N818  # a name, not a fault
         self.argument = argument
         self.value = value
         self.known = tuple(known)
+
+
+def _nobody(_run: str) -> str:
+    return ""
 
 
 class Observatory:
@@ -175,10 +179,26 @@ class Observatory:
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first."""
+        return list(self.each_run())
+
+    def each_run(self, *, after: str | None = None) -> Iterator[RunSummary]:
+        """Runs, newest first, each looked at when it is its turn.
+
+        Args:
+            after: the run to begin behind; by default with the newest.
+
+        Raises:
+            UnknownName: ``after`` is not known.
+        """
         now = self._clock()
         with self._lock:
-            runs = list(self._registry.runs.values())
-        return [self._look(run, summarize, now) for run in reversed(runs)]
+            runs = dict(reversed(self._registry.runs.items()))
+        if after is not None and after not in runs:
+            raise UnknownName("run", after, ())
+        rest = iter(runs.items())
+        if after is not None:
+            next(name for name, _ in rest if name == after)
+        return (self._look(run, summarize, now) for _, run in rest)
 
     def run(self, run_id: str) -> RunDetail | None:
         """One run, if it is known."""
@@ -240,8 +260,12 @@ class Observatory:
         """All steps of a run as they are at one moment, if it is known."""
         return self._history.archive(run_id)
 
-    def render(self) -> bytes:
-        """The families of all runs in Prometheus' text format 0.0.4."""
+    def render(self, tenant_of: Callable[[str], str] = _nobody) -> bytes:
+        """The families of all runs in Prometheus' text format 0.0.4.
+
+        Args:
+            tenant_of: whose run it is, by its id.
+        """
         with self._lock:
             waiting = self._registry.take_waiting()
         for stream in waiting:  # one by one, so that no request waits for all of them
@@ -254,6 +278,7 @@ class Observatory:
                 window_seconds=limits.window_seconds,
                 gap_seconds=limits.gap_seconds,
                 watchman=self._watchman,
+                tenant_of=tenant_of,
             )
             page = self._exposition.collect(self._registry.runs.values(), moment)
         return write(page, self._history.size_bytes())

@@ -1,7 +1,7 @@
 """What operators ask: alive, ready, and how much of everything."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from fastapi import APIRouter, HTTPException, Response
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -9,6 +9,13 @@ from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
 from penaltyscope_service.access import DENIALS, Tenant
+from penaltyscope_service.problem import FAILURES, RETRY_AFTER, Problem
+
+_METRICS: Final = """\
+# HELP penaltyscope_run_last_step The step that the rank has reached.
+# TYPE penaltyscope_run_last_step gauge
+penaltyscope_run_last_step{run="kd-7",rank="0"} 1503
+"""
 
 Check = Callable[[], None]
 """Raises when something is not as it must be."""
@@ -17,7 +24,7 @@ Check = Callable[[], None]
 class Health(BaseModel):
     """The process answers."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"]
 
 
 class Readiness(BaseModel):
@@ -38,16 +45,40 @@ def create_operations_router(
         registry: the service's metrics of itself.
         checks: what readiness needs, by the name that a failing one is reported under.
     """
-    router = APIRouter(tags=["operations"])
+    router = APIRouter(tags=["operations"], responses=FAILURES)
 
-    @router.get("/healthz", summary="Whether the process answers")
+    @router.get(
+        "/healthz",
+        summary="Whether the process answers",
+        responses={
+            200: {
+                "description": "It does.",
+                "content": {"application/json": {"example": {"status": "ok"}}},
+            }
+        },
+    )
     def health() -> Health:
-        return Health()
+        return Health(status="ok")
 
     @router.get(
         "/readyz",
         summary="Whether requests would be kept",
-        responses={503: {"model": Readiness, "description": "They would not."}},
+        responses={
+            200: {
+                "description": "They would.",
+                "content": {"application/json": {"example": {"status": "ok", "reasons": []}}},
+            },
+            503: {
+                "model": Readiness | Problem,
+                "description": "They would not; or too many connections are open.",
+                "content": {
+                    "application/json": {
+                        "example": {"status": "unavailable", "reasons": ["history: disk full"]}
+                    }
+                },
+                "headers": RETRY_AFTER,
+            },
+        },
     )
     def readiness(response: Response) -> Readiness:
         reasons = [reason for name, check in checks.items() if (reason := _failure(name, check))]
@@ -59,7 +90,10 @@ def create_operations_router(
         summary="Everything that Prometheus scrapes",
         response_class=Response,
         responses={
-            200: {"content": {"text/plain": {}}, "description": "Text format 0.0.4."},
+            200: {
+                "content": {"text/plain": {"schema": {"type": "string"}, "example": _METRICS}},
+                "description": "Text format 0.0.4.",
+            },
             **DENIALS,
         },
     )

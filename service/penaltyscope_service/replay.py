@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 from penaltyscope_events import spool
 from penaltyscope_events.delivery import (
+    DENIED,
     LONGEST_WAIT_SECONDS,
     RETRYABLE,
     compressed,
@@ -48,7 +49,7 @@ class Outcome:
 
 
 class UnreachableError(Exception):
-    """The receiver did not take a request within the time; the spool keeps it."""
+    """The receiver takes nothing: not within the time, or not from us; the spool keeps it."""
 
 
 def replay(directory: Path, receiver: Receiver, *, sleep: Callable[[float], None]) -> Outcome:
@@ -57,7 +58,7 @@ def replay(directory: Path, receiver: Receiver, *, sleep: Callable[[float], None
     What is interrupted can be run again: a request goes out twice at worst, and counts once.
 
     Raises:
-        UnreachableError: the receiver is away for too long.
+        UnreachableError: the receiver is away for too long, or lets nobody in with this token.
         OSError: the spool cannot be read or written.
     """
     outcome = Outcome()
@@ -95,6 +96,8 @@ def _post(body: bytes, receiver: Receiver, sleep: Callable[[float], None]) -> bo
     wait = _FIRST_WAIT_SECONDS
     while True:
         status, retry_after, said = _attempt(body, receiver)
+        if status in DENIED:
+            raise UnreachableError(said)
         if status is not None and status not in RETRYABLE:
             if status >= 300:
                 _logger.error("refused with HTTP %d: %s", status, said)

@@ -1,11 +1,12 @@
 """Runs the application: one socket, one process, a clean end."""
 
+import asyncio
 import gc
 import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,10 +16,13 @@ from starlette.types import ASGIApp
 from penaltyscope_service.connection import ConnectionLimits
 from penaltyscope_service.ingest import Receiver
 from penaltyscope_service.otlp import connections
+from penaltyscope_service.renewal import Renewal
 from penaltyscope_service.tls import Tls
 
 _logger: Final = logging.getLogger(__name__)
 
+_LOOK_SECONDS: Final = 5.0
+"""Between two looks at files that may be new."""
 _OWN_DESCRIPTORS: Final = 128
 """Kept back for the history, the log and the listening sockets."""
 
@@ -58,9 +62,13 @@ def run(
     *,
     limits: ConnectionLimits,
     tls: Tls | None = None,
+    renewals: Sequence[Renewal] = (),
     on_ready: Callable[[], None],
 ) -> None:
     """Serves until SIGINT or SIGTERM, then ends within two seconds.
+
+    Certificates, and what ``renewals`` read, are read again after SIGHUP, and when a look at the
+    files every few seconds finds them new.
 
     Args:
         app: everything but OTLP; its lifespan events are sent.
@@ -68,6 +76,7 @@ def run(
         listening: from :func:`bind`.
         limits: what a client may take.
         tls: how connections are protected; not at all by default.
+        renewals: what else is read again.
         on_ready: called once requests are answered.
     """
     config = uvicorn.Config(
@@ -83,20 +92,39 @@ def run(
         ws="none",
         **(tls.uvicorn_options() if tls else {}),
     )
-    _Server(config, on_ready).run(sockets=[listening])
+    config.load()
+    if tls is not None and config.ssl is not None:
+        renewals = (*renewals, tls.renewal(config.ssl))
+    _Server(config, renewals, on_ready).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, renewals: Sequence[Renewal], on_ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._renewals = renewals
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        if self._renewals:  # otherwise SIGHUP ends the service, as when its terminal is closed
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, self._renew)
+            loop.call_later(_LOOK_SECONDS, self._look, loop)
         # What was made by now lives as long as the process: no collection needs to look at it.
         gc.collect()
         gc.freeze()
         self._on_ready()
+
+    def _renew(self) -> None:
+        for renewal in self._renewals:
+            renewal.now()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        for renewal in self._renewals:
+            renewal.look()
+        loop.call_later(_LOOK_SECONDS, self._look, loop)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -177,6 +177,9 @@ def test_a_quota_is_answered_429_and_says_when_to_come_back(guarded: Guarded) ->
     assert post(guarded.url, "r", bearer(guarded.sender)).status_code == 200
     metrics = httpx.get(f"{guarded.url}/metrics", headers=bearer(guarded.reader)).text
     assert 'penaltyscope_ingest_request_duration_seconds_count{code="429"} 1.0' in metrics
+    name = "penaltyscope_ingest_throttled_requests_total"
+    assert f'{name}{{tenant="",token="limited"}} 1.0' in metrics
+    assert metrics.count(f"{name}{{") == 1
 
 
 def test_grpc_asks_for_the_same_tokens(guarded: Guarded) -> None:
@@ -211,9 +214,8 @@ def test_a_name_of_others_is_misdirected_whatever_is_asked(tmp_path: Path) -> No
         assert Status.FromString(refused.content).code == 7
 
         for name in ("other.example.org", "localhost:1"):
-            assert httpx.get(f"{service.url}/api/runs", headers={"host": name}).json() == {
-                "runs": []
-            }
+            runs = httpx.get(f"{service.url}/api/runs", headers={"host": name}).json()
+            assert runs == {"runs": [], "next": None}
 
 
 def test_tokens_are_written_nowhere(tmp_path: Path) -> None:

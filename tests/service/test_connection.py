@@ -148,6 +148,9 @@ def test_one_too_many_is_told_so_and_the_others_stay(tmp_path: Path) -> None:
         assert refused.headers["retry-after"] == "5"
         assert refused.headers["connection"] == "close"
         assert refused.headers["content-type"] == "application/x-protobuf"
+        refused = clients[3].get("/api/runs")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert refused.json() == {"detail": "too many connections are open; try again later."}
         clients[0].close()
         assert clients[3].post("/v1/logs", content=GOOD).status_code == 200
         assert clients[1].get("/healthz").status_code == 200

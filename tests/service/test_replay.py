@@ -58,6 +58,18 @@ def test_what_is_refused_is_told_and_not_kept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_with_a_token_that_is_not_the_right_one_everything_stays(
+    tmp_path: Path, status: int
+) -> None:
+    leave(tmp_path / "a", ["1", "2"])
+    with receiver(Answer(status, body=b"who are you")) as there:
+        done = run(tmp_path, there.url)
+        assert done.exit_code == 2
+        assert f"the rest stays in {tmp_path}: HTTP {status}: who are you" in done.stderr
+        assert run(tmp_path, there.url).stdout == "2 steps sent\n"
+
+
 def test_with_nobody_there_everything_stays(tmp_path: Path) -> None:
     leave(tmp_path / "a", ["1", "2"])
     done = run(tmp_path, "http://127.0.0.1:9", "--give-up-seconds", "0")

@@ -68,6 +68,7 @@ def test_the_same_run_of_two_tenants_is_two_runs_and_stays_so(tmp_path: Path) ->
             for run, count in expected.items():
                 labels = f'{{run="{run}",pipeline="distillation",rank="0"}}'
                 assert f"penaltyscope_pipeline_steps_total{labels} {count}\n" in metrics
+                assert f'penaltyscope_run_info{{run="{run}",tenant="{run[0]}"}} 1.0\n' in metrics
             service.process.kill()
 
 
@@ -99,6 +100,14 @@ def test_a_run_of_another_tenant_is_as_unknown_as_one_that_is_not_there(tenants:
             assert answer.json() == {"detail": f"run {name!r} is not known"}
     assert tenants.get(tenants.b, "/api/runs/b%2Fsame/series").json()["steps"] == 3
     assert tenants.get(tenants.all, "/api/runs/b%2Fsame").json()["steps"] == 3
+
+
+def test_a_list_cannot_begin_behind_the_run_of_another_tenant(tenants: Tenants) -> None:
+    tenants.post(tenants.b)
+    for name in ("b/same", "b/none"):
+        answer = tenants.get(tenants.a, f"/api/runs?after={quote(name)}")
+        assert answer.status_code == 404
+        assert answer.json() == {"detail": f"run {name!r} is not known"}
 
 
 def test_metrics_are_for_nobody_s_token(tenants: Tenants) -> None:

@@ -1,6 +1,6 @@
 """Compilation of one function for several purposes that know nothing of each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, TypeAlias
 
@@ -14,9 +14,35 @@ def compiled_apart(function: Callable[..., Any], backend: Backend) -> Callable[.
     """The function, compiled as a whole, with graphs that count for this purpose alone."""
     # The compiler keeps graphs, and a limit to their number, by code object.
     own = FunctionType(function.__code__.replace(), function.__globals__)
-    # Without it, allocating the many small buffers by Python takes longer than filling them.
-    options: dict[str, Any] | None = {"cpp_wrapper": True} if backend == "inductor" else None
+    options = _inductor_options() if backend == "inductor" else None
     compiled: Callable[..., Any] = torch.compile(
         own, fullgraph=True, backend=backend, options=options
     )
     return compiled
+
+
+def _inductor_options() -> dict[str, Any]:
+    options: dict[str, Any] = {
+        # Without it, allocating the many small buffers by Python takes longer than filling them.
+        "cpp_wrapper": True,
+        # By default no loop has more than 16 sums; the next one reads everything again.
+        "cpp.max_horizontal_fusion_size": 1024,
+    }
+    if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # the option is as old as this
+        options["guard_filter_fn"] = _may_change
+    return options
+
+
+def _may_change(entries: Sequence[Any]) -> list[bool]:
+    # Of the 600 things that a compiler looks at before every run, few are not constant.
+    return [_of_a_user(entry.name) if entry.is_global else _given(entry.name) for entry in entries]
+
+
+def _given(name: str) -> bool:
+    return not name.startswith(("blueprint", "tables")) and "L['blueprint']" not in name
+
+
+def _of_a_user(name: str) -> bool:
+    # In a module of another package, or in none at all.
+    ours = "G['__import_penaltyscope_dot_" in name
+    return "___unnamed_scope" in name or ("G['__import_" in name and not ours)

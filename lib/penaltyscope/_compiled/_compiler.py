@@ -1,18 +1,18 @@
 """The compiled engine: one graph for all calls that can be traced."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor
 
 from penaltyscope._compiled._apart import Backend
-from penaltyscope._compiled._graph import Blueprint, Inputs
+from penaltyscope._compiled._assumption import Assumption
+from penaltyscope._compiled._evaluator import Evaluator
+from penaltyscope._compiled._graph import Blueprint
 from penaltyscope._compiled._reach import reachable
-from penaltyscope._compiled._runner import Runner
-from penaltyscope._compiled._solution import Found, scales, solution
-from penaltyscope._compiled._tables import Tables, make_tables
+from penaltyscope._compiled._tables import make_tables
 from penaltyscope._compiled._traced import TracedRequest, can_be_traced, distinct, traced
 from penaltyscope._fused import (
     Call,
@@ -25,10 +25,10 @@ from penaltyscope._fused import (
     make_plan,
     request,
 )
-from penaltyscope._scalar import Extremes
-from penaltyscope.penalties._reduction import check_mask
+from penaltyscope._scalar import Extremes, extremes, on_host, read_ranges
 
-_UNKNOWN = float("nan"), float("nan")
+_PATIENCE: Final = 8
+"""Finite tensors that may be other than a graph assumes, before there is one for all tensors."""
 
 _Asked: TypeAlias = Request | TracedRequest
 
@@ -39,15 +39,13 @@ class Compilation:
 
     fusion: Fusion
     """Of the enabled calls that it has."""
-    ranges: Mapping[int, Extremes]
-    """By tensor, where there are elements."""
+    ranges: Sequence[Extremes | None]
+    """Of all tensors; None where the graph has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    blueprint: Blueprint
-    tables: Tables
-    run: Runner
+    evaluate: Evaluator
     taken: tuple[int, ...]
     """Positions of its calls."""
     traced: Mapping[int, int]
@@ -58,17 +56,27 @@ class _Graph:
     """Kept, because they are known by their identity."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class _Family:
+    """The graphs for some requests."""
+
+    graphs: list[_Graph] = field(default_factory=list)
+    cautious: bool = False
+    """Whether assumptions have turned out to be wrong too often."""
+
+
+@dataclass(slots=True)
 class _Last:
     """Calls, and what they ask for."""
 
     calls: Sequence[Call]
-    key: Hashable
+    key: object
     """What else that depends on."""
     asked: tuple[_Asked, ...]
     masks: Sequence[Tensor]
-    graphs: list[_Graph]
-    """For requests like these."""
+    family: _Family
+    graph: _Graph | None = None
+    """The one that was used."""
 
 
 class Compiler:
@@ -76,7 +84,7 @@ class Compiler:
 
     def __init__(self, backend: Backend = "inductor") -> None:
         self._backend = backend
-        self._graphs: dict[Hashable, list[_Graph]] = {}
+        self._families: dict[Hashable, _Family] = {}
         self._last: _Last | None = None
 
     def __reduce__(self) -> tuple[type["Compiler"], tuple[Backend]]:
@@ -112,90 +120,96 @@ class Compiler:
         recording = torch.is_grad_enabled()
         given = [x.detach() for x in tensors]
         wanted = [recording and x.requires_grad for x in tensors]
-        masks: list[Tensor] = []
         with torch.no_grad(), full_precision(tensors):
-            graph = self._graph(calls, given, wanted, masks, gram=gram)
-            on = [i for i in graph.taken if enabled[i]]
+            last = self._ask(calls, given, wanted, gram=gram)
+            graph = self._graph(last, given, wanted, gram=gram)
+            own = [enabled[i] for i in graph.taken]
+            on = tuple([i for i in graph.taken if enabled[i]])
             if not on or (gram and len(on) < sum(enabled)):
                 return None
-            _check_masks(graph.blueprint, given, masks)
-            own = [weights[i] if enabled[i] else 0.0 for i in graph.taken]
-            inputs = Inputs(
-                tensors=given,
-                masks=masks,
-                traced={i: traced(calls[position]) for i, position in graph.traced.items()},
-                scales=scales(graph.blueprint, given, own),
+            found = graph.evaluate(
+                given,
+                last.masks,
+                {i: traced(calls[position]) for i, position in graph.traced.items()},
+                [weights[i] for i in graph.taken],
+                own,
             )
-            outputs = graph.run(graph.blueprint, graph.tables, inputs)
-            if outputs is None:
-                return None
-            rows = [row for row, i in enumerate(graph.taken) if enabled[i]]
-            found = Found(graph.blueprint, outputs)
-            if found.overflowed(own):
-                return None
-            solved = solution(found, rows, own, given)
-        chosen = tuple(calls[i] for i in on)
-        fusion = Fusion(tuple(on), solved, chosen, tuple(weights[i] for i in on))
+        if found is None:
+            if graph.evaluate.assumption.losses > _PATIENCE:
+                last.family.cautious = True
+                last.family.graphs.remove(graph)
+                last.graph = None
+            return None
+        chosen = tuple([calls[i] for i in on])
+        fusion = Fusion(on, found.solution, chosen, tuple([weights[i] for i in on]))
         return Compilation(fusion, found.ranges)
 
     def _graph(
-        self,
-        calls: Sequence[Call],
-        tensors: Sequence[Tensor],
-        wanted: Sequence[bool],
-        masks: list[Tensor],
-        *,
-        gram: bool,
+        self, last: _Last, tensors: Sequence[Tensor], wanted: Sequence[bool], *, gram: bool
     ) -> _Graph:
-        classes = classes_of(tensors)
-        key = classes, tuple(wanted), gram
-        last = self._last
-        if last is None or last.calls is not calls or last.key != key:
-            last = self._last = self._ask(calls, classes, wanted, key)
-        masks += last.masks
-        asked = last.asked
-        situation = Situation([x.shape for x in tensors], [_UNKNOWN] * len(tensors))
-        for graph in last.graphs:
-            # One that has come to hold what is learned does not belong into a graph any more.
-            if graph.blueprint.plan.holds(situation) and not _learned(graph.held):
+        # One that has come to hold what is learned does not belong into a graph any more.
+        if last.graph is not None and not _learned(last.graph.held):
+            return last.graph
+        shapes = [x.shape for x in tensors]
+        for graph in last.family.graphs:
+            if graph.evaluate.assumption.allows(shapes) and not _learned(graph.held):
+                last.graph = graph
                 return graph
+        calls, asked, classes = last.calls, last.asked, classes_of(tensors)
         ready = [
             i
             for i, one in enumerate(asked)
             if isinstance(one, Request)
             or (not _learned(_held(calls[i])) and can_be_traced(calls[i], tensors, wanted))
         ]
+        # What can be known without waiting.
+        quick = [not last.family.cautious and on_host(x) for x in tensors]
+        ranges = [extremes(x) if on else None for x, on in zip(tensors, quick, strict=True)]
+        situation = Situation.of(shapes, read_ranges(ranges))
         plan = make_plan([asked[i] for i in ready], classes, wanted, situation, gram=gram)
         fields = _fields(plan)
+        arguments = {i: (asked[ready[i]].tensors, asked[ready[i]].mask) for i in plan.forms}
+        used = {tensors[x].dtype for own, _ in arguments.values() for x in own}
         blueprint = Blueprint(
             plan,
-            {i: (asked[ready[i]].tensors, asked[ready[i]].mask) for i in plan.forms},
+            arguments,
             fields,
             tuple(x for x, kind in enumerate(classes) if kind >= 0),
+            torch.float64 if torch.float64 in used else torch.float32,
         )
+        tables = make_tables(plan, fields, tensors[0].device, gram=gram)
         free = {i: ready[i] for i in plan.forms if isinstance(asked[ready[i]], TracedRequest)}
         graph = _Graph(
-            blueprint=blueprint,
-            tables=make_tables(plan, fields, tensors[0].device, gram=gram),
-            run=Runner(self._backend),
+            Evaluator(blueprint, tables, Assumption(plan, situation), self._backend),
             taken=tuple(ready[i] for i in plan.forms),
             traced=free,
             held=tuple(x for position in free.values() for x in _held(calls[position])),
             calls=tuple(calls),
         )
-        last.graphs.append(graph)
+        last.family.graphs.append(graph)
+        last.graph = graph
         return graph
 
     def _ask(
         self,
         calls: Sequence[Call],
-        classes: Sequence[int],
+        tensors: Sequence[Tensor],
         wanted: Sequence[bool],
-        key: Hashable,
-    ) -> "_Last":
-        masks: list[Tensor] = []
-        asked = tuple(_ask(call, masks, classes, wanted) for call in calls)
-        return _Last(calls, key, asked, masks, self._graphs.setdefault((asked, key), []))
+        *,
+        gram: bool,
+    ) -> _Last:
+        key = [(x.shape, x.dtype, x.device) for x in tensors], wanted, gram
+        last = self._last
+        if last is None or last.calls is not calls or last.key != key:
+            classes = classes_of(tensors)
+            masks: list[Tensor] = []
+            asked = tuple(_ask(call, masks, classes, wanted) for call in calls)
+            kinds = tuple((x.dtype, x.device) for x in tensors)
+            family = self._families.setdefault(
+                (asked, classes, kinds, tuple(wanted), gram), _Family()
+            )
+            last = self._last = _Last(calls, key, asked, masks, family)
+        return last
 
 
 def _ask(call: Call, masks: list[Tensor], classes: Sequence[int], wanted: Sequence[bool]) -> _Asked:
@@ -221,12 +235,3 @@ def _fields(plan: Plan) -> dict[int, tuple[int, ...]]:
     for slope in plan.slopes:
         fields[slope.tensor] |= {field: None for _, field in slope.parts}
     return {x: tuple(own) for x, own in fields.items()}
-
-
-def _check_masks(blueprint: Blueprint, tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
-    # Here, because an error inside of a graph would be the compiler's.
-    for call, form in blueprint.plan.forms.items():
-        own, mask = blueprint.arguments[call]
-        if mask is not None:
-            shape = tensors[own[0]].shape
-            check_mask(masks[mask], shape if form.per == "element" else shape[:-1])

@@ -51,6 +51,8 @@ class Blueprint:
     """By tensor whose gradient is wanted, the fields that it is made of."""
     ranged: tuple[int, ...]
     """The tensors whose extremes are wanted."""
+    dtype: torch.dtype
+    """Of the Gram matrix."""
 
 
 def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
@@ -77,7 +79,7 @@ def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
     ranges = [_extremes(given.tensors[x]) for x in blueprint.ranged]
     return Outputs(
         numbers=torch.cat([value, norms, totals.clamp(min=0).sqrt(), total, *ranges]),
-        gram=_gram(tables, numbers, pull) if tables.products else None,
+        gram=_gram(tables, numbers, pull).to(blueprint.dtype) if tables.products else None,
         gradients=[leaves[Leaf("total", x)] for x in blueprint.fields],
     )
 

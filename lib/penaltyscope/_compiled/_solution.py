@@ -1,106 +1,94 @@
-"""What goes into a graph and comes out of it, as the numbers that they are."""
+"""What comes out of a graph, as the numbers that they are."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from penaltyscope._compiled._graph import Blueprint, Outputs
-from penaltyscope._fused import Form, Solution
-from penaltyscope._scalar import Extremes, Scalar, constants, on_host, vector
+from penaltyscope._fused import Solution
+from penaltyscope._scalar import Extremes, Scalar, on_host
 
 
-def scales(
-    blueprint: Blueprint, tensors: Sequence[Tensor], weights: Sequence[float | Tensor]
-) -> Tensor:
-    """``[2, F]``, weights and shares; not to be changed in place."""
-    like = tensors[0].new_empty(0, dtype=torch.float64)
-    shares = tuple(_share(blueprint, tensors, call) for call in blueprint.plan.forms)
-    if any(isinstance(weight, Tensor) for weight in weights):
-        known = [w.detach() if isinstance(w, Tensor) else w for w in weights]
-        return torch.stack([vector(known, like), vector(shares, like)])
-    return constants((*weights, *shares), torch.float64, like.device).view(2, -1)
+class Found(NamedTuple):
+    """The answer for some of the calls."""
+
+    solution: Solution
+    ranges: Sequence[Extremes | None]
+    """Of all tensors; None where the graph has none."""
+    overflowed: bool
+    """Whether finite tensors have led to a norm that is not; known on the host only."""
 
 
-class Found:
-    """The numbers of a graph: on the host where reading them waits for nothing."""
+class Selection:
+    """Some of a graph's calls, and where their numbers are."""
 
-    def __init__(self, blueprint: Blueprint, outputs: Outputs) -> None:
-        numbers = outputs.numbers
-        parts: Iterator[Scalar] = iter(
-            numbers.numpy().tolist() if on_host(numbers) else numbers.unbind()
-        )
-        count = len(blueprint.plan.forms)
-        self.blueprint = blueprint
-        self.outputs = outputs
-        self.values = [next(parts) for _ in range(count)]
-        self.norms = {x: [next(parts) for _ in range(count)] for x in blueprint.fields}
-        self.total_norms = {x: next(parts) for x in blueprint.fields}
-        self.total = next(parts)
-        self.ranges: Mapping[int, Extremes] = {
-            x: (next(parts), next(parts)) for x in blueprint.ranged
-        }
+    def __init__(
+        self, blueprint: Blueprint, rows: Sequence[int], counted: Sequence[bool | None]
+    ) -> None:
+        """Finds the places.
 
-    def overflowed(self, weights: Sequence[float | Tensor]) -> bool:
-        """Whether finite tensors have led to a norm that is not; on the host only."""
-        if not on_host(self.outputs.numbers):
-            return False
-        return all(map(_finite, (x for pair in self.ranges.values() for x in pair))) and not all(
-            isinstance(weight, Tensor) or weight == 0 or _finite(norm)
-            for norms in self.norms.values()
-            for weight, norm in zip(weights, norms, strict=True)
-        )
-
-
-def solution(
-    found: Found,
-    rows: Sequence[int],
-    weights: Sequence[float | Tensor],
-    tensors: Sequence[Tensor],
-) -> Solution:
-    """The answer for some of the calls.
-
-    Args:
-        found: what the graph returned.
-        rows: the calls by number.
-        weights: of all calls; one whose weight is the number 0 has no norm.
-        tensors: that the graph was given.
-    """
-    plan, outputs = found.blueprint.plan, found.outputs
-    number = {call: i for i, call in enumerate(plan.forms)}
-    sloped = {(number[slope.call], slope.tensor) for slope in plan.slopes}
-    used = {x for own, _ in found.blueprint.arguments.values() for x in own}
-    double = any(tensors[x].dtype == torch.float64 for x in used)
-    dtype = torch.float64 if double else torch.float32
-    pairs = zip(found.blueprint.fields, outputs.gradients, strict=True)
-    gram = outputs.gram
-    if gram is not None and len(rows) < len(number):
-        chosen = torch.tensor(rows, device=gram.device)
-        gram = gram[chosen[:, None], chosen]
-    return Solution(
-        values=[found.values[i] for i in rows],
-        total=found.total,
-        dtype=dtype,
-        gradients={x: g.view(tensors[x].shape) for x, g in pairs},
-        norms={
-            (row, x): norms[i]
+        Args:
+            blueprint: of the graph.
+            rows: the calls by number.
+            counted: for each call of the graph whether its weight is not 0, None where that is not
+                known. One that is 0 leaves no norm.
+        """
+        plan, tensors = blueprint.plan, [*blueprint.fields]
+        count = len(plan.forms)
+        number = {call: i for i, call in enumerate(plan.forms)}
+        sloped = {(number[slope.call], slope.tensor) for slope in plan.slopes}
+        norms = {
+            (row, x): count + s * count + i
             for row, i in enumerate(rows)
-            for x, norms in found.norms.items()
-            if (i, x) in sloped and (isinstance(weights[i], Tensor) or weights[i] != 0)
-        },
-        total_norms=found.total_norms,
-        gram=None if gram is None else gram.to(dtype),
-    )
+            for s, x in enumerate(tensors)
+            if (i, x) in sloped and counted[i] is not False
+        }
+        totals = count + len(tensors) * count
+        self.rows = tuple(rows)
+        self._all = len(rows) == count
+        self._norms = norms
+        self._dtype = blueprint.dtype
+        # A weight that is not known may be 0, and leave NaN.
+        self._known_norms = tuple(p for (row, _), p in norms.items() if counted[rows[row]])
+        self._total_norms = {x: totals + s for s, x in enumerate(tensors)}
+        self._total = totals + len(tensors)
+        self._ranges = {x: self._total + 1 + 2 * i for i, x in enumerate(blueprint.ranged)}
 
+    def read(self, outputs: Outputs, tensors: Sequence[Tensor]) -> Found:
+        """The answer; nothing waits for a device.
 
-def _share(blueprint: Blueprint, tensors: Sequence[Tensor], call: int) -> float:
-    form, (own, mask) = blueprint.plan.forms[call], blueprint.arguments[call]
-    if not isinstance(form, Form) or form.reduction != "mean" or mask is not None:
-        return 1.0
-    shape = tensors[own[0]].shape
-    return 1.0 / math.prod(shape if form.per == "element" else shape[:-1])
-
-
-def _finite(x: Scalar) -> bool:
-    return isinstance(x, Tensor) or math.isfinite(x)
+        Args:
+            outputs: of the graph.
+            tensors: that it was given.
+        """
+        numbers = outputs.numbers
+        host = on_host(numbers)
+        found: Sequence[Scalar] = numbers.numpy().tolist() if host else numbers.unbind()
+        ranges: list[Extremes | None] = [None] * len(tensors)
+        for x, place in self._ranges.items():
+            ranges[x] = found[place], found[place + 1]
+        gram = outputs.gram
+        if gram is not None and not self._all:
+            chosen = torch.tensor(self.rows, device=gram.device)
+            gram = gram[chosen[:, None], chosen]
+        solution = Solution(
+            values=found[: len(self.rows)] if self._all else [found[i] for i in self.rows],
+            total=found[self._total],
+            dtype=self._dtype,
+            gradients={
+                x: g.view(tensors[x].shape)
+                for x, g in zip(self._total_norms, outputs.gradients, strict=True)
+            },
+            norms={key: found[place] for key, place in self._norms.items()},
+            total_norms={x: found[place] for x, place in self._total_norms.items()},
+            gram=gram,
+        )
+        overflowed = (
+            host
+            and not all(math.isfinite(found[place]) for place in self._known_norms)
+            and all(map(math.isfinite, found[self._total + 1 :]))
+        )
+        return Found(solution, ranges, overflowed)

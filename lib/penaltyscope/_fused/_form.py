@@ -1,7 +1,7 @@
 """What a term is in closed form, and what forms are written with."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,9 +9,11 @@ from torch import Tensor
 from penaltyscope._fused._product import plain_sum, square_sum
 from penaltyscope._fused._program import Draft
 from penaltyscope._numerics import accumulator
-from penaltyscope._scalar import Scalar
+from penaltyscope._scalar import Extremes, Scalar
 
 _T = TypeVar("_T", bound=Hashable)
+
+_UNKNOWN: Final = float("nan"), float("nan")
 
 Parts: TypeAlias = tuple[tuple[float, int], ...]
 """Coefficients and fields."""
@@ -69,6 +71,11 @@ class Situation(NamedTuple):
     ranges: Sequence[tuple[float, float]]
     """Smallest and largest element of each tensor; NaN where that is not known."""
 
+    @classmethod
+    def of(cls, shapes: Sequence[torch.Size], ranges: Sequence[Extremes | None]) -> Self:
+        """One where what is empty, or on a device, is not known."""
+        return cls(shapes, [*map(_known, ranges)])
+
     def range(self, view: View) -> tuple[float, float]:
         """The same of a view, where 0 stands for what is dropped. NaN stays NaN."""
         low, high = self.ranges[view.tensor]
@@ -87,6 +94,11 @@ class Sketch(Draft):
         """The answer of ``question(situation, *about)``, which is remembered."""
         answer = self.answers[question, about] = question(self._situation, *about)
         return answer
+
+
+def _known(extremes: Extremes | None) -> tuple[float, float]:
+    low, high = extremes or _UNKNOWN
+    return _UNKNOWN if isinstance(low, Tensor) or isinstance(high, Tensor) else (low, high)
 
 
 def above(situation: Situation, view: View, bound: float) -> bool:

@@ -17,7 +17,7 @@ class _Total(torch.autograd.Function):
     def forward(
         ctx: Any,  # noqa: ANN401  # autograd's context has no public type
         total: Scalar,
-        like: Tensor,
+        kind: tuple[torch.dtype, torch.device],
         plain: Plain,
         tensors: int,
         gradients: Sequence[Tensor | None],
@@ -25,7 +25,8 @@ class _Total(torch.autograd.Function):
     ) -> Tensor:
         ctx.plain, ctx.tensors = plain, tensors
         ctx.save_for_backward(*inputs, *gradients)
-        return total.to(like, copy=True) if isinstance(total, Tensor) else tensor(total, like)
+        # What is returned is changed in place: it must be no one else's.
+        return tensor(total.clone() if isinstance(total, Tensor) else total, *kind)
 
     @staticmethod
     def backward(
@@ -44,7 +45,7 @@ class _Total(torch.autograd.Function):
 
 def attach(
     total: Scalar,
-    like: Tensor,
+    kind: tuple[torch.dtype, torch.device],
     plain: Plain,
     tensors: Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -54,14 +55,14 @@ def attach(
 
     Args:
         total: the value.
-        like: of the dtype and on the device that the result is to have.
+        kind: that the result is to have.
         plain: what second derivatives are taken of.
         tensors: of which the total is a function.
         weights: likewise.
         gradients: of the total by tensors and weights, in the dtype of sums; None for none.
     """
     attached: Tensor = _Total.apply(  # type: ignore[no-untyped-call]
-        total, like, plain, len(tensors), gradients, *tensors, *weights
+        total, kind, plain, len(tensors), gradients, *tensors, *weights
     )
     return attached
 

@@ -17,7 +17,6 @@ from penaltyscope._fused._solve import Solution, solve
 from penaltyscope._scalar import Extremes, Scalar, read_one, sum_dtype, tensor
 
 _MOST_PLANS = 64
-_UNKNOWN = float("nan"), float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +35,15 @@ class Fusion:
         Args:
             tensors: those that were fused, or aliases of them.
         """
-        weights = [w for w in self.weights if isinstance(w, Tensor) and w.requires_grad]
         gradients = [self.solution.gradients.get(i) for i in range(len(tensors))]
-        like = tensors[self.calls[0].tensors[0]].new_empty(0, dtype=self.solution.dtype)
+        kind = self.solution.dtype, tensors[self.calls[0].tensors[0]].device
+        learned = []
         for w, value in zip(self.weights, self.solution.values, strict=True):
             if isinstance(w, Tensor) and w.requires_grad:
-                gradients.append(torch.where(w.detach() == 0, 0.0, tensor(value, like)))
+                learned.append(w)
+                gradients.append(torch.where(w.detach() == 0, 0.0, tensor(value, *kind)))
         plain = partial(_plain, self.calls, self.weights)
-        return attach(self.solution.total, like, plain, tensors, weights, gradients)
+        return attach(self.solution.total, kind, plain, tensors, learned, gradients)
 
 
 class Fuser:
@@ -137,7 +137,7 @@ def _plan(
     extremes: Sequence[Extremes | None],
     gram: bool,
 ) -> Plan:
-    situation = Situation([x.shape for x in case.tensors], [*map(_range, extremes)])
+    situation = Situation.of([x.shape for x in case.tensors], extremes)
     classes = classes_of(case.tensors)
     known = plans.setdefault((classes, tuple(case.wanted), gram), [])
     for plan in known:
@@ -175,11 +175,6 @@ def classes_of(tensors: Sequence[Tensor]) -> tuple[int, ...]:
         kinds.index(kind) if x.is_floating_point() and x.dim() and x.numel() else -1
         for x, kind in zip(tensors, kinds, strict=True)
     )
-
-
-def _range(extremes: Extremes | None) -> tuple[float, float]:
-    low, high = extremes or _UNKNOWN
-    return _UNKNOWN if isinstance(low, Tensor) or isinstance(high, Tensor) else (low, high)
 
 
 def _known(weight: float | Tensor) -> Scalar:

@@ -68,16 +68,17 @@ def _function(
     leaves: Iterable[int], steps: dict[int, _Made], outputs: Iterable[int], last: dict[int, int]
 ) -> Callable[..., list[Any]]:
     # As Python source, because interpreting the steps costs as much as a small block.
-    lines = [f"def run({_listed(leaves)}):"]
+    names = [f"f{field}" for field in steps]
+    lines = [f"def make({', '.join(names)}):", f" def run({_listed(leaves)}):"]
     for field, (_, parts, constants) in steps.items():
         arguments = ", ".join([_listed(parts), *map(repr, constants)])
-        lines.append(f" x{field} = f{field}({arguments})")
+        lines.append(f"  x{field} = f{field}({arguments})")
         # What nothing needs any more: its memory is used again while it is still in the cache.
-        lines += [f" del x{part}" for part in dict.fromkeys(parts) if last[part] == field]
-    lines.append(f" return [{_listed(outputs)}]")
-    names: dict[str, Any] = {f"f{field}": how.function for field, how in steps.items()}
-    exec("\n".join(lines), names)
-    run: Callable[..., list[Any]] = names["run"]
+        lines += [f"  del x{part}" for part in dict.fromkeys(parts) if last[part] == field]
+    lines += [f"  return [{_listed(outputs)}]", " return run"]
+    scope: dict[str, Any] = {}
+    exec("\n".join(lines), scope)
+    run: Callable[..., list[Any]] = scope["make"](*(how.function for how in steps.values()))
     return run
 
 

@@ -15,10 +15,11 @@ from importlib.metadata import version
 
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._environment import Destination
-from penaltyscope.telemetry._http import Connection
+from penaltyscope.telemetry._http import Connection, Response
 from penaltyscope.telemetry._outbox import MemoryOutbox, Outbox, Request
 from penaltyscope_events import Event, RunIdentity, encode_events, encode_request, encode_steps
 from penaltyscope_events.delivery import (
+    DENIED,
     LONGEST_WAIT_SECONDS,
     RETRYABLE,
     compressed,
@@ -29,6 +30,8 @@ from penaltyscope_events.delivery import (
 _logger = logging.getLogger("penaltyscope")
 
 _FIRST_WAIT_SECONDS = 0.5
+_DENIED_WAIT_SECONDS = 60.0
+"""OTLP would give such requests up. But tokens are renewed while jobs run, and steps are not."""
 _QUEUE_BYTES = 64 * 1024 * 1024
 _REQUEST_BYTES = 1 << 20
 """A request is closed at the latest when it holds so many bytes, before compression."""
@@ -68,6 +71,7 @@ class OTLPSender:
         self._open_bytes = 0
         self._lost_steps = 0
         self._reachable = True
+        self._denied_at_end = False
         self._hurry = False
         self._deadline: float | None = None
         self._changed = threading.Condition()
@@ -152,6 +156,9 @@ class OTLPSender:
         except (OSError, UnicodeError) as error:  # the latter by a host name that cannot be one
             self._unreachable(f"{type(error).__name__}: {error}")
             return 0.0
+        if response.status in DENIED:
+            self._denied(response)
+            return _DENIED_WAIT_SECONDS
         if response.status in RETRYABLE:
             self._unreachable(f"HTTP {response.status}")
             return retry_after_seconds(response.headers.get("retry-after"))
@@ -185,8 +192,22 @@ class OTLPSender:
                 "%s cannot take telemetry, will retry: %s", self._destination.url, reason
             )
 
+    def _denied(self, response: Response) -> None:
+        # While closing, asking once more would not make the token a better one.
+        self._denied_at_end = self._deadline is not None
+        if self._reachable:
+            self._reachable = False
+            _logger.error(
+                "%s lets nobody in with this token (HTTP %d: %s): steps are kept and sent again "
+                "every %g s; see OTEL_EXPORTER_OTLP_HEADERS",
+                *(self._destination.url, response.status, _text(response.body)),
+                _DENIED_WAIT_SECONDS,
+            )
+
     def _expired(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
+        if self._deadline is None:
+            return False
+        return self._denied_at_end or time.monotonic() >= self._deadline
 
     def _due(self) -> bool:
         return self._hurry or self._deadline is not None

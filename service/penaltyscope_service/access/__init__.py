@@ -6,6 +6,7 @@ from penaltyscope_service.access._file import TokensError, add_token, read_token
 from penaltyscope_service.access._gate import Gate
 from penaltyscope_service.access._guard import Guard
 from penaltyscope_service.access._headers import Headers, first_of_each
+from penaltyscope_service.access._metrics import QuotaMetrics
 from penaltyscope_service.access._tenant import Tenant, may_see, own_run
 from penaltyscope_service.access._token import Scope, Token
 
@@ -15,6 +16,7 @@ __all__ = [
     "Gate",
     "Guard",
     "Headers",
+    "QuotaMetrics",
     "Scope",
     "Tenant",
     "Token",

@@ -11,6 +11,7 @@ from penaltyscope_service.access._denial import DeniedError
 from penaltyscope_service.access._headers import Headers
 from penaltyscope_service.access._host import check_host
 from penaltyscope_service.access._quota import Quota
+from penaltyscope_service.access._tenant import owner
 from penaltyscope_service.access._token import Scope, Token, digest
 
 
@@ -31,13 +32,38 @@ class Gate:
             host_names: by which names the service is reached, in lower case; ``None``: by any.
             clock: seconds, never going back.
         """
-        self._tokens = tuple(tokens)
+        self._host_names = host_names
+        self._clock = clock
+        self._quotas: dict[str, Quota] = {}
+        self.know(tokens)
+
+    def know(self, tokens: Sequence[Token]) -> None:
+        """Takes these tokens for all that there are; what one has sent still counts."""
         self._quotas = {
-            token.name: Quota(token.name, token.records_per_second, clock)
+            token.name: self._quota(token.name, token.records_per_second)
             for token in tokens
             if token.records_per_second is not None
         }
-        self._host_names = host_names
+        self._tenants = frozenset(token.tenant for token in tokens if token.tenant is not None)
+        self._tokens = tuple(tokens)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a token is needed."""
+        return bool(self._tokens)
+
+    def tenant_of(self, run: str) -> str:
+        """Whose run it is; empty: no tenant's."""
+        tenant = owner(run)
+        return tenant if tenant in self._tenants else ""
+
+    def throttled(self) -> list[tuple[Token, int]]:
+        """How many requests of each token that has a quota were refused for it."""
+        return [
+            (token, self._quotas[token.name].refused)
+            for token in self._tokens
+            if token.name in self._quotas
+        ]
 
     def admit(self, headers: Headers, scope: Scope) -> Token | None:
         """Who asks; ``None`` where nobody needs a token.
@@ -63,6 +89,12 @@ class Gate:
         """Takes what a token has sent off its quota, where it has one."""
         if token is not None and token.name in self._quotas:
             self._quotas[token.name].charge(records)
+
+    def _quota(self, name: str, per_second: float) -> Quota:
+        known = self._quotas.get(name)
+        if known is not None and known.per_second == per_second:
+            return known
+        return Quota(name, per_second, self._clock)
 
     def _find(self, secret: bytes) -> Token:
         """Compares with every token, so that time tells nothing of which came close."""

@@ -23,7 +23,9 @@ class Quota:
 
     def __init__(self, name: str, per_second: float, clock: Callable[[], float]) -> None:
         self._name = name
-        self._per_second = per_second
+        self.per_second = per_second
+        self.refused = 0
+        """Requests."""
         self._clock = clock
         self._most = per_second * _BURST_SECONDS
         self._level = self._most
@@ -35,18 +37,19 @@ class Quota:
         self._fill()
         if self._level >= 0:
             return
+        self.refused += 1
         if not self._said:
             self._said = True
             _logger.warning(
                 "the token %r sends more than its %g records per second; further refusals only "
-                "count in penaltyscope_ingest_request_duration_seconds_count",
-                *(self._name, self._per_second),
+                "count in penaltyscope_ingest_throttled_requests_total",
+                *(self._name, self.per_second),
             )
         raise DeniedError(
             HTTPStatus.TOO_MANY_REQUESTS,
-            f"the token {self._name!r} may send {self._per_second:g} records per second on "
+            f"the token {self._name!r} may send {self.per_second:g} records per second on "
             "average; send this again later.",
-            retry_after_seconds=math.ceil(-self._level / self._per_second),
+            retry_after_seconds=math.ceil(-self._level / self.per_second),
         )
 
     def charge(self, records: int) -> None:
@@ -56,5 +59,5 @@ class Quota:
 
     def _fill(self) -> None:
         now = self._clock()
-        self._level = min(self._most, self._level + (now - self._at) * self._per_second)
+        self._level = min(self._most, self._level + (now - self._at) * self.per_second)
         self._at = now

@@ -19,6 +19,11 @@ def own_run(run: str, tenant: str | None) -> str:
     return run if tenant is None else f"{tenant}{_SEPARATOR}{run}"
 
 
+def owner(run: str) -> str:
+    """The tenant, if the run is of one."""
+    return run.partition(_SEPARATOR)[0]
+
+
 def may_see(run: str, tenant: str | None) -> bool:
     """Whether a reader of a tenant, or of none, may see a run."""
     return tenant is None or run.startswith(f"{tenant}{_SEPARATOR}")

@@ -11,19 +11,36 @@ from fastapi import HTTPException
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
-from penaltyscope_service.api._models import Problem
 from penaltyscope_service.export import MEDIA_TYPES, Format, MissingPyarrowError, export
 from penaltyscope_service.observatory import Observatory
+from penaltyscope_service.problem import Answers, problem
 
 _LONGEST_SECONDS: Final = 600.0
 """While a run is read, the history's log cannot be cut: a slow client must come to an end."""
 
-EXPORT_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+_TEXT: Final = {"type": "string"}
+_BINARY: Final = {"type": "string", "contentMediaType": "application/octet-stream"}
+_SCHEMAS: Final[dict[Format, dict[str, Any]]] = {"csv": _TEXT, "jsonl": _TEXT, "parquet": _BINARY}
+
+EXPORT_ANSWERS: Final[Answers] = {
     200: {
-        "content": {media.partition(";")[0]: {} for media in MEDIA_TYPES.values()},
+        "content": {
+            media.partition(";")[0]: {"schema": _SCHEMAS[kind]}
+            for kind, media in MEDIA_TYPES.items()
+        },
+        "headers": {
+            "Content-Disposition": {
+                "description": "The name of the file.",
+                "schema": {"type": "string"},
+                "example": "attachment; filename*=UTF-8''kd-7.csv",
+            }
+        },
         "description": "The file. A connection that ends early means that it is not whole.",
     },
-    501: {"model": Problem, "description": "Parquet, and pyarrow is not installed."},
+    501: problem(
+        "Parquet, and pyarrow is not installed.",
+        "parquet needs pyarrow: pip install 'penaltyscope[parquet]'.",
+    ),
 }
 
 

@@ -36,12 +36,6 @@ class Model(BaseModel):
     )
 
 
-class Problem(Model):
-    """Why a request was refused."""
-
-    detail: str
-
-
 class Finding(Model):
     """A non-finite number."""
 
@@ -102,9 +96,11 @@ class Run(RunHead):
 
 
 class Runs(Model):
-    """All runs, the newest first."""
+    """Runs, the newest first."""
 
     runs: list[Run]
+    next: str | None
+    """The next page is what comes ``after`` it; none: there is no more."""
 
 
 class KindCounts(Model):

@@ -1,18 +1,22 @@
 """Refusals in one sentence: which argument, what was expected, what came."""
 
 import reprlib
-from typing import Any, Final
+from typing import Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from penaltyscope_service.api._models import Problem
+from penaltyscope_service.problem import Answers, problem
 
-PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    422: {"model": Problem, "description": "An argument is not what it must be."},
+UNFIT: Final[Answers] = {
+    422: problem(
+        "An argument is not what it must be.",
+        "points: input should be greater than or equal to 4, got '3'.",
+    ),
 }
 """Replaces the framework's own description of a refused argument."""
+UNKNOWN: Final[Answers] = {404: problem("The run is not known.", "run 'kd-7' is not known")}
 
 
 async def refuse_arguments(_request: Request, error: Exception) -> JSONResponse:
@@ -24,3 +28,8 @@ async def refuse_arguments(_request: Request, error: Exception) -> JSONResponse:
     expected = first["msg"][:1].lower() + first["msg"][1:]
     detail = f"{name}: {expected}, got {reprlib.repr(first.get('input'))}."
     return JSONResponse({"detail": detail}, status_code=422)
+
+
+async def admit_defect(_request: Request, _error: Exception) -> JSONResponse:
+    """Answers 500; what went wrong inside is for the log, not for whoever asks."""
+    return JSONResponse({"detail": "internal error; see the log."}, status_code=500)

@@ -15,6 +15,7 @@ class SeriesQuery(BaseModel):
     pipeline: str | None = None
     """Default: the run's first."""
     rank: Annotated[int, Field(ge=0)] = 0
+    """Whose numbers."""
     term: list[str] = []
     """Terms, ``base`` or ``total``, the parameter repeated for each; default: all of them."""
     quantity: list[Quantity] = []

@@ -40,7 +40,7 @@ def create(
 ) -> None:
     """Makes a token and prints it: this is the only time that it can be seen.
 
-    The service reads the file when it starts.
+    A running service reads the file again by itself.
     """
     try:
         secret = add_token(

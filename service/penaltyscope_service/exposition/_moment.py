@@ -1,5 +1,6 @@
 """When and how things are looked at."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from penaltyscope_service.vitals import Watchman
@@ -14,6 +15,8 @@ class Moment:
     window_seconds: float
     gap_seconds: float
     watchman: Watchman
+    tenant_of: Callable[[str], str]
+    """By a run's id; empty: no tenant's."""
 
     @property
     def period(self) -> int:

@@ -16,7 +16,7 @@ from penaltyscope_service.summary import STATES
 from penaltyscope_service.vitals import last_step, step_seconds
 
 INFO: Final = Family(
-    "penaltyscope_run_info", "gauge", "Always 1; the run's tags are in the labels tag_*."
+    "penaltyscope_run_info", "gauge", "Always 1; whose run it is, and its tags in tag_*."
 )
 STATE: Final = Family(
     "penaltyscope_run_state", "gauge", "1 for the state the run is in, 0 for the others."
@@ -74,7 +74,8 @@ def collect_runs(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Sampl
     states = [moment.watchman.state(run, moment.now) for run in runs]
     incidents = [(run.record.run, kind, n) for run in runs for kind, n in run.incidents.items()]
     kinds = [format_labels({"run": run, "kind": kind}) for run, kind, _ in incidents]
-    yield INFO, Samples([format_labels(_info(run.record)) for run in runs], np.ones(len(runs)))
+    infos = [format_labels(_info(run.record, moment)) for run in runs]
+    yield INFO, Samples(infos, np.ones(len(runs)))
     yield (
         STATE,
         Samples(
@@ -116,14 +117,14 @@ def _missing(run: TrackedRun, rank: int, moment: Moment) -> int:
     return sum(source.ledger.missing(moment.now, moment.gap_seconds) for source in sources)
 
 
-def _info(run: RunRecord) -> dict[str, str]:
-    """The run and its tags, as many and as long as a label may reasonably be.
+def _info(run: RunRecord, moment: Moment) -> dict[str, str]:
+    """The run, its tenant and its tags, as many and as long as a label may reasonably be.
 
     Of two tags that make the same label, the first in the order of names is shown.
     """
-    labels = {"run": run.run}
+    tags: dict[str, str] = {}
     for name in sorted(run.tags):
         label = "tag_" + re.sub(r"[^a-zA-Z0-9_]", "_", name)
-        if len(labels) <= _MOST_TAGS:
-            labels.setdefault(label, run.tags[name][:_LONGEST_TAG])
-    return labels
+        if len(tags) < _MOST_TAGS:
+            tags.setdefault(label, run.tags[name][:_LONGEST_TAG])
+    return {"run": run.run, "tenant": moment.tenant_of(run.run)} | tags

@@ -3,12 +3,15 @@
 from http import HTTPStatus
 from typing import Any, Final
 
+from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
+from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._schema import reference, schemas
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
-from penaltyscope_service.ingest._status import STATUSES
+from penaltyscope_service.ingest._status import STATUSES, describe
+from penaltyscope_service.problem import CHALLENGES, RETRY_AFTER
 
 _BINARY: Final = {"type": "string", "contentMediaType": "application/x-protobuf"}
 _WHY: Final = {
@@ -23,8 +26,8 @@ _WHY: Final = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "A defect; the service's log has it.",
     HTTPStatus.SERVICE_UNAVAILABLE: "No room at the moment; the same request may be sent again.",
 }
-_RETRY_AFTER: Final = {
-    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+_ALLOW: Final = {
+    "Allow": {"description": "What is.", "schema": {"type": "string", "enum": ["POST"]}}
 }
 _CONTENT_ENCODING: Final = {
     "name": "Content-Encoding",
@@ -48,29 +51,52 @@ def _operation(path: str, signal: Signal) -> dict[str, Any]:
         "200": {
             "description": "Everything that was accepted is durable; a partial success says how "
             "much was not accepted, and why.",
-            "content": _content(signal.response),
+            "content": _content(signal.response, _partial(signal)),
         }
     }
     for status in STATUSES[1:]:
+        refusal = RefusedError(status, _WHY[status])
         responses[str(status.value)] = {
             "description": _WHY[status],
-            "content": _content(Status),
+            "content": _content(Status, describe(refusal)),
         }
     for code in ("429", "503"):
-        responses[code]["headers"] = _RETRY_AFTER
+        responses[code]["headers"] = RETRY_AFTER
+    responses["401"]["headers"] = CHALLENGES
+    responses["405"]["headers"] = _ALLOW
     return {
         "tags": ["otlp"],
         "summary": f"Takes {name} over OTLP/HTTP",
         "operationId": f"export_{name}",
         "parameters": [_CONTENT_ENCODING],
-        "requestBody": {"required": True, "content": _content(signal.request)},
+        "requestBody": {"required": True, "content": _content(signal.request, _request(signal))},
         "responses": responses,
     }
 
 
-def _content(message: type[Message]) -> dict[str, Any]:
+def _partial(signal: Signal) -> Message:
+    """A few of the records were refused."""
+    response = signal.response()
+    setattr(response.partial_success, signal.rejected_field, 2)
+    response.partial_success.error_message = "2 records were not accepted, and this is why."
+    answer: Message = response
+    return answer
+
+
+def _request(signal: Signal) -> Message:
+    """Of a job that has a name and nothing to say."""
+    request = signal.request()
+    resource = getattr(request, request.DESCRIPTOR.fields[0].name).add().resource
+    resource.attributes.add(key="penaltyscope.run.id").value.string_value = "kd-7"
+    return request
+
+
+def _content(message: type[Message], example: Message) -> dict[str, Any]:
     binary = _BINARY | {"description": f"`{message.DESCRIPTOR.full_name}`, binary."}
     return {
-        "application/json": {"schema": reference(message)},
+        "application/json": {
+            "schema": reference(message),
+            "example": json_format.MessageToDict(example),
+        },
         "application/x-protobuf": {"schema": binary},
     }

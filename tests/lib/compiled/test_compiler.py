@@ -5,11 +5,17 @@ import torch
 from torch import Tensor
 
 from penaltyscope import _scalar, penalties
-from penaltyscope._compiled import Compiler, _runner, _solution, _traced
+from penaltyscope._compiled import Compiler, _compiler, _runner, _solution, _traced
 from penaltyscope._fused import Call
 from tests.lib.compiled.together import assert_same, compiled, gathered
 from tests.lib.fused.plainly import near
 from tests.lib.penalties import calls as known
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_to_the_compiler() -> None:
+    """Lets the compiler look through torch, as it does once, before anything there is replaced."""
+    torch.compile(torch.sin, backend="eager")(torch.ones(1))
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +23,8 @@ def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs what would be compiled as it is; other tests trace it."""
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     monkeypatch.setattr(_scalar, "on_host", lambda x: x.device.type == "cpu")
-    monkeypatch.setattr(_solution, "on_host", lambda x: x.device.type == "cpu")
+    for module in (_compiler, _solution):
+        monkeypatch.setattr(module, "on_host", lambda x: x.device.type == "cpu")
     for module in (_runner, _traced):
         monkeypatch.setattr(module, "compiled_apart", lambda function, _: function)
 
@@ -102,7 +109,9 @@ def test_what_is_not_finite_is_found(bad: float) -> None:
     xs = pair()
     with torch.no_grad():
         xs[1][2, 3] = bad
-    low, high = compiled(Compiler("eager"), calls(), xs, WEIGHTS).ranges[1]
+    found = compiled(Compiler("eager"), calls(), xs, WEIGHTS).ranges[1]
+    assert found is not None
+    low, high = found
     want = torch.stack(torch.aminmax(xs[1].detach()))
     near(torch.tensor([low, high], dtype=torch.float64), want, 0.0)
 
@@ -147,3 +156,44 @@ def test_mistakes_are_named_as_the_penalty_names_them() -> None:
     for call, message in ((short, "mask must have"), (wrong, "temperature must be positive")):
         with pytest.raises(ValueError, match=message):
             Compiler("eager")([call], pair(), [1.0], enabled=[True])
+
+
+def unlikely() -> list[Tensor]:
+    """Log-probabilities with one that is as good as 0."""
+    xs = pair()
+    with torch.no_grad():
+        xs[0][1, 2] = -2000.0
+    return xs
+
+
+def divergences() -> list[Call]:
+    return [
+        Call(penalties.kl_divergence, (0, 1), {}),
+        Call(penalties.js_divergence, (0, 1), {}),
+        Call(penalties.entropy, (0,), {}),
+    ]
+
+
+def test_tensors_that_are_not_as_the_first_ones_are_left_to_another_engine() -> None:
+    compiler, together = Compiler("eager"), divergences()
+    for _ in range(2):
+        assert_same(compiler, together, pair(), WEIGHTS, tolerance=1e-12)
+        assert compiler(together, unlikely(), WEIGHTS, enabled=[True] * 3, gram=True) is None
+
+
+def test_after_some_of_them_there_is_a_graph_for_all_tensors() -> None:
+    compiler, together = Compiler("eager"), divergences()
+    assert_same(compiler, together, pair(), WEIGHTS, tolerance=1e-12, gram=False)
+    for _ in range(_compiler._PATIENCE + 1):
+        assert compiler(together, unlikely(), WEIGHTS, enabled=[True] * 3) is None
+    assert_same(compiler, together, unlikely(), WEIGHTS, tolerance=1e-12, gram=False)
+
+
+def test_nan_is_no_reason_for_another_graph() -> None:
+    compiler, together = Compiler("eager"), divergences()
+    assert_same(compiler, together, pair(), WEIGHTS, tolerance=1e-12, gram=False)
+    xs = pair()
+    with torch.no_grad():
+        xs[0][1, 2] = torch.nan
+    for _ in range(_compiler._PATIENCE + 2):
+        assert compiler(together, xs, WEIGHTS, enabled=[True] * 3) is None

@@ -34,6 +34,33 @@ def test_without_tokens_everyone_may_do_everything() -> None:
     assert Gate().admit(bearer(b"whatever"), "read") is None
 
 
+def test_other_tokens_can_take_their_place_while_what_was_sent_still_counts() -> None:
+    gate = Gate(TOKENS, clock=lambda: 0.0)
+    sender = gate.admit(bearer(SENDER), "ingest")
+    gate.charge(sender, 200)
+
+    gate.know(TOKENS[:1])
+    assert denied(gate, bearer(READER), "read").status is HTTPStatus.UNAUTHORIZED
+    for _ in range(2):
+        assert denied(gate, bearer(SENDER), "ingest").status is HTTPStatus.TOO_MANY_REQUESTS
+    assert gate.throttled() == [(TOKENS[0], 2)]
+
+    raised = TOKENS[0].model_copy(update={"records_per_second": 20})
+    gate.know([raised])
+    assert gate.admit(bearer(SENDER), "ingest") == raised
+    assert gate.throttled() == [(raised, 0)]
+    gate.know(TOKENS[1:])
+    assert gate.throttled() == []
+
+
+def test_a_run_is_of_a_tenant_that_has_a_token_or_of_nobody() -> None:
+    gate = Gate([TOKENS[0].model_copy(update={"tenant": "acme"}), TOKENS[1]])
+
+    assert gate.tenant_of("acme/r") == gate.tenant_of("acme//x/y") == "acme"
+    assert gate.tenant_of("other/r") == gate.tenant_of("acme2/r") == gate.tenant_of("/r") == ""
+    assert Gate(TOKENS).tenant_of("acme/r") == ""
+
+
 def test_a_token_may_do_what_its_scopes_say() -> None:
     gate = Gate(TOKENS)
 

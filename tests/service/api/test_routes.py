@@ -38,7 +38,7 @@ def get(client: Client, path: str) -> Any:  # noqa: ANN401  # JSON
 
 
 def test_without_runs_the_list_is_empty(client: Client) -> None:
-    assert get(client, "/api/runs") == {"runs": []}
+    assert get(client, "/api/runs") == {"runs": [], "next": None}
 
 
 def test_a_run_is_told_in_full(client: Client) -> None:
@@ -64,6 +64,31 @@ def test_a_run_is_told_in_full(client: Client) -> None:
         "exception": None,
         "pipelines": ["distillation"],
     }
+
+
+def test_runs_come_page_by_page_and_by_state(client: Client) -> None:
+    end = Event(
+        name="penaltyscope.run.end", time_ns=1, attributes={"penaltyscope.status": "finished"}
+    )
+    for run in ("a", "b/b", "c", "d"):
+        send(client, make_request(make_block(), run=run))
+    for run in ("a", "c"):
+        send(client, encode_request(RunIdentity(run_id=run), [encode_events([end])]))
+
+    def page(query: str) -> tuple[list[str], str | None]:
+        answer = get(client, f"/api/runs?{query}")
+        return [run["run"] for run in answer["runs"]], answer["next"]
+
+    assert page("limit=3") == (["d", "c", "b/b"], "b/b")
+    assert page("limit=3&after=b%2Fb") == (["a"], None)
+    assert page("limit=4") == (["d", "c", "b/b", "a"], None)
+    assert page("state=finished&limit=1") == (["c"], "c")
+    assert page("state=finished&limit=1&after=c") == (["a"], None)
+    assert page("state=finished&state=running") == (["d", "c", "b/b", "a"], None)
+    assert page("state=failed") == ([], None)
+    assert page("after=a") == ([], None)
+    assert client.get("/api/runs?after=gone").json() == {"detail": "run 'gone' is not known"}
+    assert client.get("/api/runs?limit=0").status_code == 422
 
 
 def test_details_hold_the_last_numbers_of_every_term(client: Client) -> None:
@@ -240,7 +265,7 @@ def test_the_openapi_document_says_what_is_answered(client: Client) -> None:
         "to_step",
         "points",
     }
-    assert set(series["responses"]) == {"200", "401", "403", "404", "421", "422"}
+    assert set(series["responses"]) == {*("200", "401", "403", "404", "421", "422", "500", "503")}
     assert "securitySchemes" not in document["components"]
     number = {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
     value = document["components"]["schemas"]["Line"]["properties"]["value"]

@@ -51,7 +51,7 @@ def test_every_number_is_the_one_that_was_sent(tmp_path: Path) -> None:
 
     total = (value * weight).sum(axis=1)
     run, process = labels(run="r"), labels(run="r", rank=0)
-    assert samples["run_info"] == {labels(run="r", tag_lr="0.1"): 1}
+    assert samples["run_info"] == {labels(run="r", tenant="", tag_lr="0.1"): 1}
     assert samples["run_last_step"] == {process: 177}
     assert samples["run_last_progress_timestamp_seconds"] == {process: 1000}
     assert samples["run_last_received_timestamp_seconds"] == {process: 1000}
@@ -266,7 +266,7 @@ def test_tags_become_labels_that_are_valid_different_and_not_too_many(tmp_path: 
     found = dict(key)
     assert (found["tag_lr"], found["tag_l_r"]) == ("1", "2")
     assert found["tag_gr__e"] == "x" * 128
-    assert len(found) == 1 + 16
+    assert len(found) == 2 + 16
     observatory.close()
 
 
