@@ -51,7 +51,7 @@ def training(first: int, steps: int) -> StepBlock:
     value = _single(0.5 * scale * (1 + 0.05 * noise[0]))
     norm = _single(0.1 * scale * np.abs(1 + 0.2 * noise[1]))
     plain = block(first, steps, _TERMS)
-    contribution = plain.weight * value
+    contribution = _single(plain.weight * value)  # as the recorder sends it
     total = _single(contribution.sum(axis=1))
     total_norm = _single(np.sqrt((plain.weight * norm) ** 2 @ np.ones(_TERMS)))
     return replace(

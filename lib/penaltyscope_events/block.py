@@ -89,7 +89,7 @@ class StepBlock:
     def nonfinite(self) -> NDArray[np.bool_]:
         """``[N]``: whether any term, or the task loss, was NaN or infinite."""
         bad: NDArray[np.bool_] = self.has_base & ~np.isfinite(self.base)
-        if self.flags.any():
+        if np.count_nonzero(self.flags):  # any() would convert them first
             bad |= ((self.flags & _NONFINITE) != 0).any(axis=1)
         return bad
 

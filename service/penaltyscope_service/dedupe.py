@@ -42,6 +42,19 @@ class Ledger:
         return self.lost + sum(overdue)
 
 
+def advance(ledger: Ledger, seq: NDArray[np.int64]) -> Ledger | None:
+    """The ledger after numbers ``[N]`` that continue it; nothing if they do not, or one is missing.
+
+    What nearly always arrives, and quickly told.
+    """
+    first, count = int(seq[0]), len(seq)
+    if first != ledger.high or ledger.gaps or first + count > MAX_SEQ:
+        return None
+    if count > 1 and np.arange(first, first + count).tobytes() != seq.tobytes():
+        return None
+    return Ledger(high=first + count, lost=ledger.lost)
+
+
 def admit(
     ledger: Ledger, seq: NDArray[np.int64], *, now: float, gap_seconds: float, max_gaps: int
 ) -> tuple[Ledger, NDArray[np.bool_]]:
@@ -57,9 +70,9 @@ def admit(
     Returns:
         The ledger afterwards, and ``[N]``: which of the numbers are new.
     """
-    first, count = int(seq[0]), len(seq)
-    if first == ledger.high and not ledger.gaps and (count == 1 or (np.diff(seq) == 1).all()):
-        return Ledger(high=first + count, lost=ledger.lost), np.ones(count, np.bool_)
+    ahead = advance(ledger, seq)
+    if ahead is not None:
+        return ahead, np.ones(len(seq), np.bool_)
     unique, positions = np.unique(seq, return_index=True)
     high = int(unique[-1]) + 1
     gaps = list(ledger.gaps)
@@ -73,7 +86,7 @@ def admit(
         left += _without(gap, unique[low:top])
         lost += int(top - low) if now - gap.since >= gap_seconds else 0
     closed = left[: max(len(left) - max_gaps, 0)]
-    new = np.zeros(count, np.bool_)
+    new = np.zeros(len(seq), np.bool_)
     new[positions[kept]] = True
     return (
         Ledger(

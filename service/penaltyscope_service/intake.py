@@ -8,9 +8,9 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from penaltyscope_events import Event, StepBlock, names
+from penaltyscope_events import Event, RunIdentity, StepBlock, names
 from penaltyscope_service.decode import Batch
-from penaltyscope_service.dedupe import MAX_SEQ, Ledger, admit
+from penaltyscope_service.dedupe import MAX_SEQ, Ledger, admit, advance
 from penaltyscope_service.history import (
     Changes,
     Graves,
@@ -23,7 +23,16 @@ from penaltyscope_service.history import (
 )
 from penaltyscope_service.joining import join
 from penaltyscope_service.registry import Registry
-from penaltyscope_service.states import ProcessRecord, RunRecord, begin, end, fail, hear, report
+from penaltyscope_service.states import (
+    ProcessRecord,
+    RunRecord,
+    begin,
+    end,
+    fail,
+    hear,
+    is_stale,
+    report,
+)
 
 INCIDENT_KIND: Final = "penaltyscope.incident.kind"
 """string on ``incident``."""
@@ -58,23 +67,19 @@ class Intake:
             self.duplicates += sum(map(len, batch.steps))
             return
         identity, now = batch.identity, self._now
-        run = hear(self._run(batch), identity, now)
-        process = self._process(run, identity.rank)
-        heeded = identity.attempt == run.attempt  # the last words of an earlier try are too late
+        known_run = self._known_run(identity.run_id)
+        run = hear(known_run or self._new_run(identity), identity, now)
+        known_process = self._known_process(run, identity.rank)
+        process = known_process or ProcessRecord(run=run.id, rank=identity.rank, received_at=now)
         before = self.duplicates
-        for block in batch.steps:
-            if heeded and self._is_new_life(run, process, block):
-                run, process = begin(run, process, int(block.start_ns[0]), now)
-            self._take_steps(run, process, block)
-        for event in batch.events:
-            new = self._is_new(run, process, event)
-            process = report(process, event)
-            if heeded and new:
-                run, process = _heed(run, process, event, now)
+        run, process = self._take_records(run, process, batch)
         duplicates = process.duplicates + self.duplicates - before
-        process = replace(process, received_at=now, duplicates=duplicates)
-        self._runs[run.run] = run
-        self._processes[run.id, process.rank] = process
+        if duplicates > process.duplicates or is_stale(process.received_at, now):
+            process = replace(process, received_at=now, duplicates=duplicates)
+        if run is not known_run:
+            self._runs[run.run] = run
+        if process is not known_process:
+            self._processes[run.id, process.rank] = process
 
     def changes(self) -> Changes:
         """What is to be written."""
@@ -106,14 +111,14 @@ class Intake:
             for block in batch.steps
         )
 
-    def _run(self, batch: Batch) -> RunRecord:
-        identity = batch.identity
-        known = self._runs.get(identity.run_id)
+    def _known_run(self, run_id: str) -> RunRecord | None:
+        known = self._runs.get(run_id)
         if known is not None:
             return known
-        tracked = self._registry.runs.get(identity.run_id)
-        if tracked is not None:
-            return tracked.record
+        tracked = self._registry.runs.get(run_id)
+        return tracked.record if tracked is not None else None
+
+    def _new_run(self, identity: RunIdentity) -> RunRecord:
         return RunRecord(
             id=next(self._registry.numbers),
             run=identity.run_id,
@@ -125,14 +130,12 @@ class Intake:
             tags=dict(identity.tags),
         )
 
-    def _process(self, run: RunRecord, rank: int) -> ProcessRecord:
+    def _known_process(self, run: RunRecord, rank: int) -> ProcessRecord | None:
         known = self._processes.get((run.id, rank))
         if known is not None:
             return known
         tracked = self._registry.runs.get(run.run)
-        if tracked is not None and rank in tracked.processes:
-            return tracked.processes[rank]
-        return ProcessRecord(run=run.id, rank=rank, received_at=self._now)
+        return tracked.processes.get(rank) if tracked is not None else None
 
     def _stream(self, run: RunRecord, rank: int, pipeline: str) -> StreamRow:
         tracked = self._registry.runs.get(run.run)
@@ -168,27 +171,45 @@ class Intake:
         here = any(incarnation == block.incarnation for _, incarnation in self._sources)
         return not here and not any(block.incarnation in sources for sources in known)
 
+    def _take_records(
+        self, run: RunRecord, process: ProcessRecord, batch: Batch
+    ) -> tuple[RunRecord, ProcessRecord]:
+        # The last words of an earlier try are too late.
+        heeded = batch.identity.attempt == run.attempt
+        for block in batch.steps:
+            if heeded and self._is_new_life(run, process, block):
+                run, process = begin(run, process, int(block.start_ns[0]), self._now)
+            self._take_steps(run, process, block)
+        for event in batch.events:
+            new = self._is_new(run, process, event)
+            process = report(process, event)
+            if heeded and new:
+                run, process = _heed(run, process, event, self._now)
+        return run, process
+
     def _take_steps(self, run: RunRecord, process: ProcessRecord, block: StepBlock) -> None:
-        if block.seq.max(initial=0) > MAX_SEQ:
-            countable = block.seq <= MAX_SEQ
-            self.refused["invalid_value"] += int((~countable).sum())
-            block = block.take(countable)
         stream = self._stream(run, process.rank, block.pipeline)
-        source, new = self._admit(run, stream, block.incarnation, block.seq)
-        if not new.all():
-            block = block.take(new)
+        source = self._source(run, stream, block.incarnation)
+        ahead = advance(source.ledger, block.seq) if len(block) else None
+        if ahead is None:
+            block = self._sift(source, block)
+        else:
+            self._sources[stream.id, block.incarnation] = source._replace(ledger=ahead)
         if len(block):
             place = Place(stream.id, source.id, self._number_of(block.terms))
             self._blocks.setdefault(place, []).append(block)
             self.new_steps += len(block)
 
-    def _admit(
-        self, run: RunRecord, stream: StreamRow, incarnation: str, seq: NDArray[np.int64]
-    ) -> tuple[SourceRow, NDArray[np.bool_]]:
-        """The source, and which of the numbers are new."""
-        source = self._source(run, stream, incarnation)
-        if not len(seq):
-            return source, np.ones(0, np.bool_)
+    def _sift(self, source: SourceRow, block: StepBlock) -> StepBlock:
+        """The evaluations that can be counted and are new."""
+        countable = block.seq <= MAX_SEQ
+        if not countable.all():
+            self.refused["invalid_value"] += int((~countable).sum())
+            block = block.take(countable)
+        return block.take(self._admit(source, block.seq)) if len(block) else block
+
+    def _admit(self, source: SourceRow, seq: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the numbers are new."""
         ledger, new = admit(
             source.ledger,
             seq,
@@ -196,9 +217,9 @@ class Intake:
             gap_seconds=self._gap_seconds,
             max_gaps=MAX_GAPS,
         )
-        source = self._sources[stream.id, incarnation] = source._replace(ledger=ledger)
+        self._sources[source.stream, source.incarnation] = source._replace(ledger=ledger)
         self.duplicates += len(seq) - int(new.sum())
-        return source, new
+        return new
 
     def _is_new(self, run: RunRecord, process: ProcessRecord, event: Event) -> bool:
         """Whether the event was not received before, as far as that can be told."""
@@ -219,7 +240,8 @@ class Intake:
             return False
         stream = self._stream(run, process.rank, cast("str", attributes[names.PIPELINE]))
         incarnation = cast("str", attributes[names.INCARNATION])
-        return bool(self._admit(run, stream, incarnation, np.array([seq]))[1][0])
+        source = self._source(run, stream, incarnation)
+        return bool(self._admit(source, np.array([seq]))[0])
 
 
 def _heed(

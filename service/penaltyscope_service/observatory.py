@@ -1,35 +1,34 @@
 """The state of one shard: everything the service knows, behind one object."""
 
 import logging
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from penaltyscope_events.names import BASE_TERM
 from penaltyscope_service.decode import Batch
 from penaltyscope_service.exposition import Exposition, Moment, write
-from penaltyscope_service.history import Archive, DamagedError, History, Synchronous, is_damage
+from penaltyscope_service.history import Archive, History, Synchronous
 from penaltyscope_service.housekeeping import Housekeeper, Retention
-from penaltyscope_service.intake import Intake
+from penaltyscope_service.keeping import Keeper, Outcome
 from penaltyscope_service.opening import open_history
 from penaltyscope_service.packing import Packer
 from penaltyscope_service.registry import Registry, TrackedRun, TrackedStream
 from penaltyscope_service.series import TOTAL_TERM, Range, line_keys, read_series
 from penaltyscope_service.states import Uptime
-from penaltyscope_service.summarize import describe, summarize
+from penaltyscope_service.summarize import describe, glance_at, summarize
 from penaltyscope_service.summary import Quantity, RunDetail, RunSummary, Series
 from penaltyscope_service.vitals import Patience, Watchman
 
 _logger: Final = logging.getLogger(__name__)
 _LAST_STEP: Final = 2**63 - 1
 _DAY_SECONDS: Final = 86_400.0
-_FAULT_SECONDS: Final = 30.0
-"""Longer than clients wait before they send again what could not be written."""
+_MOST_FOLDS: Final = 8
+"""Pipelines whose steps a list of runs aggregates; at others it glances, which is no less true."""
 
 Seen = TypeVar("Seen")
 
@@ -58,24 +57,6 @@ class Limits:
     """The oldest runs beyond so many are deleted, unless they are under way."""
     retention_bytes: int = 50 * 1024**3
     """The oldest runs are deleted when the history is larger, then the oldest steps."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of the batches of one call."""
-
-    new_steps: int
-    duplicates: int
-    refused: Mapping[str, int] = field(default_factory=dict)
-    """Records that cannot be kept, per reason."""
-
-
-class _Fault(NamedTuple):
-    """Why steps could not be written the last time."""
-
-    at: float
-    reason: str
-    is_damage: bool
 
 
 class UnknownName(KeyError):  # noqa: N818  # a name, not a fault
@@ -116,11 +97,19 @@ class Observatory:
         self._exposition = Exposition(limits.series_limit)
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._packer = Packer(history, registry, self._lock)
+        packer = Packer(history, registry, self._lock)
+        self._keeper = Keeper(
+            history,
+            registry,
+            packer=packer,
+            gap_seconds=limits.gap_seconds,
+            lock=self._lock,
+            clock=clock,
+        )
         self._housekeeper = Housekeeper(
             history,
             registry,
-            packer=self._packer,
+            packer=packer,
             watchman=watchman,
             retention=Retention(
                 seconds=limits.retention_days * _DAY_SECONDS,
@@ -130,7 +119,6 @@ class Observatory:
             writing=self._writing,
             lock=self._lock,
         )
-        self._fault: _Fault | None = None
 
     @classmethod
     def open(cls, path: Path, *, limits: Limits, clock: Callable[[], float] = time.time) -> Self:
@@ -168,10 +156,7 @@ class Observatory:
         if not batches:
             return Outcome(new_steps=0, duplicates=0)
         with self._writing:
-            intake = self._keep(batches)
-        return Outcome(
-            new_steps=intake.new_steps, duplicates=intake.duplicates, refused=intake.refused
-        )
+            return self._keeper.keep(batches)
 
     def tidy(self) -> None:
         """Keeps to the limits of what is kept, packs what rests, gives back free space."""
@@ -198,7 +183,7 @@ class Observatory:
         rest = iter(runs.items())
         if after is not None:
             next(name for name, _ in rest if name == after)
-        return (self._look(run, summarize, now) for _, run in rest)
+        return self._list((run for _, run in rest), now)
 
     def run(self, run_id: str) -> RunDetail | None:
         """One run, if it is known."""
@@ -285,44 +270,23 @@ class Observatory:
 
     def check(self) -> None:
         """Raises when the history cannot be written, or could not a moment ago."""
-        fault = self._fault
-        if fault is not None and fault.is_damage:
-            raise DamagedError(
-                f"the file is damaged ({fault.reason}); when the service is started again, "
-                "it puts the file aside and saves what can be read."
-            )
-        # What fits a probe may not fit a request; but who is not asked any more must come back.
-        if fault is not None and self._clock() - fault.at < _FAULT_SECONDS:
-            raise OSError(fault.reason)
-        self._history.probe(self._clock())
+        self._keeper.check()
 
     def close(self) -> None:
         """Closes the history; the observatory cannot be used afterwards."""
         self._history.close()
 
-    def _keep(self, batches: Sequence[Batch]) -> Intake:
-        intake = Intake(
-            self._registry,
-            self._history.graves,
-            now=self._clock(),
-            gap_seconds=self._limits.gap_seconds,
-        )
-        for batch in batches:
-            intake.take(batch)
-        changes = intake.changes()
-        try:
-            incidents = self._history.commit(changes)
-        except (OSError, sqlite3.Error) as error:
-            self._fault = _Fault(self._clock(), str(error), is_damage(error))
-            raise
-        self._fault = None
-        with self._lock:
-            self._registry.enter(changes)
-            self._registry.enter_blocks(changes.blocks)
-            for incident in incidents:
-                self._registry.enter_incidents(incident.run, incident.kind, 1)
-        self._packer.after(changes)
-        return intake
+    def _list(self, runs: Iterable[TrackedRun], now: float) -> Iterator[RunSummary]:
+        folds = _MOST_FOLDS
+        for run in runs:
+            with self._lock:
+                waiting = [stream for stream in run.streams.values() if stream.waiting]
+                if len(waiting) <= folds:
+                    folds -= len(waiting)
+                    for stream in waiting:
+                        stream.fold()
+                summary = summarize(glance_at(run), self._watchman, now)
+            yield summary
 
     def _look(
         self, run: TrackedRun, see: Callable[[TrackedRun, Watchman, float], Seen], now: float

@@ -3,14 +3,26 @@
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from penaltyscope_service.aggregate import take_snapshot
-from penaltyscope_service.history import BLOCK_ROWS, Changes, DamagedError, History
+from penaltyscope_service.history import (
+    BLOCK_ROWS,
+    Changes,
+    DamagedError,
+    History,
+    NewBlock,
+    Packing,
+    Place,
+)
+from penaltyscope_service.joining import join
 from penaltyscope_service.registry import Registry, TrackedStream
 
 _logger: Final = logging.getLogger(__name__)
+
+_STREAMS: Final = 16
+"""Most that are packed in one transaction."""
 
 
 class Packer:
@@ -33,16 +45,45 @@ class Packer:
 
     def pack(self, streams: Iterable[TrackedStream], *, final: bool) -> None:
         """Packs small blocks; also the rest, when ``final``."""
-        for stream in streams:
-            if not stream.loose:
-                continue
-            with self._lock:
-                stream.fold()
-                aggregate = take_snapshot(stream.aggregate)
-            newest = next(reversed(stream.loose))
-            places = {place: final or place != newest for place in stream.loose}
-            try:
-                stream.loose = self._history.pack(stream.row.id, places, aggregate)
-            except (OSError, sqlite3.Error, DamagedError) as error:
+        loose = [stream for stream in streams if stream.loose]
+        for start in range(0, len(loose), _STREAMS):
+            group = loose[start : start + _STREAMS]
+            self._write(group, [self._prepare(stream, final) for stream in group])
+
+    def _prepare(self, stream: TrackedStream, final: bool) -> Packing:
+        with self._lock:
+            folded = stream.fold()
+            aggregate = take_snapshot(stream.aggregate)
+        newest = next(reversed(stream.loose))
+        return Packing(
+            stream=stream.row.id,
+            places={place: final or place != newest for place in stream.loose},
+            aggregate=aggregate,
+            known=_complete(folded, stream.loose),
+        )
+
+    def _write(self, streams: Sequence[TrackedStream], packings: Sequence[Packing]) -> None:
+        try:
+            left = self._history.pack(packings)
+        except (OSError, sqlite3.Error, DamagedError) as error:
+            if len(streams) == 1:
                 # Nothing is lost: what was acknowledged is there, only in small blocks.
-                _logger.error("blocks of stream %d cannot be packed: %s", stream.row.id, error)
+                _logger.error("blocks of stream %d cannot be packed: %s", streams[0].row.id, error)
+                return
+            for stream, packing in zip(streams, packings, strict=True):
+                self._write([stream], [packing])
+            return
+        for stream, loose in zip(streams, left, strict=True):
+            stream.loose = loose
+
+
+def _complete(blocks: Iterable[NewBlock], loose: Mapping[Place, int]) -> dict[Place, NewBlock]:
+    """What lies at the places of which the blocks are everything."""
+    by_place: dict[Place, list[NewBlock]] = {}
+    for block in blocks:
+        by_place.setdefault(block.place, []).append(block)
+    return {
+        place: NewBlock(place, max(b.received_at for b in found), join([b.steps for b in found]))
+        for place, found in by_place.items()
+        if sum(len(b.steps) for b in found) == loose[place]
+    }

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from penaltyscope_events import StepBlock
 from penaltyscope_service.aggregate import StreamAggregate
 from penaltyscope_service.history import (
+    BLOCK_ROWS,
     Changes,
     Loaded,
     NewBlock,
@@ -18,20 +18,17 @@ from penaltyscope_service.history import (
 from penaltyscope_service.joining import join
 from penaltyscope_service.states import ProcessRecord, RunRecord
 
-_MOST_WAITING_ROWS: Final = 512
+_MOST_WAITING_ROWS: Final = 2 * BLOCK_ROWS
 _MOST_WAITING_IN_ALL: Final = 2**18
 """Evaluations that may wait to be aggregated, of one stream and of all together."""
-
-Arrival = tuple[float, StepBlock]
-"""Evaluations, and when they were received."""
 
 
 @dataclass(slots=True)
 class TrackedStream:
     """One pipeline on one rank.
 
-    Evaluations wait to be aggregated until someone looks or they are many: adding a thousand
-    costs little more than adding one.
+    Evaluations wait to be aggregated until someone looks, or a large block of the history is made
+    of them: adding a thousand costs little more than adding one.
     """
 
     row: StreamRow
@@ -41,26 +38,24 @@ class TrackedStream:
     """By incarnation."""
     loose: dict[Place, int] = field(default_factory=dict)
     """Evaluations in small blocks of the history, by place."""
-    waiting: list[Arrival] = field(default_factory=list)
+    waiting: list[NewBlock] = field(default_factory=list)
     waiting_rows: int = 0
 
-    def append(self, arrival: Arrival) -> None:
+    def append(self, block: NewBlock) -> None:
         """Adds evaluations."""
-        self.waiting.append(arrival)
-        self.waiting_rows += len(arrival[1])
+        self.waiting.append(block)
+        self.waiting_rows += len(block.steps)
         if self.waiting_rows >= _MOST_WAITING_ROWS:
             self.fold()
 
-    def fold(self) -> None:
-        """Aggregates what waits."""
+    def fold(self) -> list[NewBlock]:
+        """Aggregates what waits; returns it in as few blocks as have the same result."""
         waiting, self.waiting, self.waiting_rows = self.waiting, [], 0
-        for group in _groups(waiting, self.window_seconds):
-            received_at = group[-1][0]
-            self.aggregate.add(
-                join([block for _, block in group]),
-                received_at=received_at,
-                period=int(received_at // self.window_seconds),
-            )
+        folded = [_join(group) for group in _groups(waiting, self.window_seconds)]
+        for _, received_at, steps in folded:
+            period = int(received_at // self.window_seconds)
+            self.aggregate.add(steps, received_at=received_at, period=period)
+        return folded
 
 
 @dataclass(slots=True)
@@ -133,12 +128,13 @@ class Registry:
 
     def enter_blocks(self, blocks: Iterable[NewBlock]) -> None:
         """Adds steps."""
-        for place, received_at, steps in blocks:
+        for block in blocks:
+            place, rows = block.place, len(block.steps)
             stream = self.streams[place.stream]
-            stream.loose[place] = stream.loose.get(place, 0) + len(steps)
-            stream.append((received_at, steps))
+            stream.loose[place] = stream.loose.get(place, 0) + rows
+            stream.append(block)
             self._waiting[place.stream] = stream
-            self._waiting_rows += len(steps)
+            self._waiting_rows += rows
         if self._waiting_rows >= _MOST_WAITING_IN_ALL:
             for stream in self.take_waiting():
                 stream.fold()
@@ -168,24 +164,27 @@ class Registry:
             self.runs[record.run] = self._by_number[record.id] = TrackedRun(record)
 
 
-def _groups(waiting: Iterable[Arrival], window_seconds: float) -> Iterator[list[Arrival]]:
-    """Arrivals that may be added as one block with the same result."""
-    group: list[Arrival] = []
-    for arrival in waiting:
-        if group and not _continues(group[-1], arrival, window_seconds):
+def _join(group: Sequence[NewBlock]) -> NewBlock:
+    return group[-1]._replace(steps=join([block.steps for block in group]))
+
+
+def _groups(waiting: Iterable[NewBlock], window_seconds: float) -> Iterator[list[NewBlock]]:
+    """Blocks that may be added as one with the same result."""
+    group: list[NewBlock] = []
+    for block in waiting:
+        if group and not _continues(group[-1], block, window_seconds):
             yield group
             group = []
-        group.append(arrival)
+        group.append(block)
     if group:
         yield group
 
 
-def _continues(last: Arrival, arrival: Arrival, window_seconds: float) -> bool:
-    (last_at, before), (at, after) = last, arrival
+def _continues(last: NewBlock, block: NewBlock, window_seconds: float) -> bool:
+    before, after = last.steps, block.steps
     return (
-        after.incarnation == before.incarnation
-        and after.terms == before.terms
-        and at // window_seconds == last_at // window_seconds
+        block.place == last.place
+        and block.received_at // window_seconds == last.received_at // window_seconds
         # Otherwise the time of the last progress would be lost.
         and bool(after.seq[0] > before.seq[-1])
         and bool(after.step[-1] > before.step[-1])

@@ -35,6 +35,6 @@ def _aggregate(history: History, stream: TrackedStream) -> None:
         except SnapshotError as error:
             _logger.info("stream %d is aggregated anew: %s", stream.row.id, error)
             through = 0
-    for arrival in history.load_steps(stream.row, through):
-        stream.append(arrival)
+    for block in history.load_steps(stream.row, through):
+        stream.append(block)
     stream.fold()

@@ -18,6 +18,8 @@ _MOST_DROPPED: Final = 2**53
 """More is a client's mistake, and would not fit the history."""
 _LONGEST_TEXT: Final = 4096
 """Characters of an exception that are kept: they are written with every request."""
+RECEIVED_SECONDS: Final = 1.0
+"""How exactly it is known when something was last received of a run."""
 STALLED_INTERVALS: Final = 20
 """A run is stalled after so many of its own median step intervals."""
 
@@ -114,7 +116,15 @@ def hear(run: RunRecord, identity: RunIdentity, now: float) -> RunRecord:
         said = (identity.tags, identity.world_size)
         if rank == min(run.present) and said != (run.tags, run.world_size):
             run = replace(run, tags=dict(identity.tags), world_size=identity.world_size)
-    return replace(run, received_at=now)
+    return replace(run, received_at=now) if is_stale(run.received_at, now) else run
+
+
+def is_stale(received_at: float, now: float) -> bool:
+    """Whether it has to be noted again that something was received.
+
+    Not with every record: what else is known of a run and its processes seldom changes.
+    """
+    return abs(now - received_at) >= RECEIVED_SECONDS
 
 
 def begin(

@@ -1,13 +1,20 @@
 """Summaries of runs, made of what is in memory."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import FINDINGS
-from penaltyscope_service.aggregate import KINDS, STAGES, FirstFinding, PipelineAggregate
+from penaltyscope_service.aggregate import (
+    KINDS,
+    STAGES,
+    FirstFinding,
+    PipelineAggregate,
+    glance,
+)
 from penaltyscope_service.registry import TrackedRun
 from penaltyscope_service.summary import (
     FirstNonfinite,
@@ -22,6 +29,17 @@ from penaltyscope_service.vitals import Watchman, last_step, step_seconds
 def summarize(run: TrackedRun, watchman: Watchman, now: float) -> RunSummary:
     """A run in the list of runs."""
     return RunSummary(**_head(run, watchman, now), pipelines=run.pipelines)
+
+
+def glance_at(run: TrackedRun) -> TrackedRun:
+    """The run for :func:`summarize`, without aggregating what waits."""
+    if not any(stream.waiting for stream in run.streams.values()):
+        return run
+    seen = replace(run, streams={}, by_rank={})
+    for stream in run.streams.values():
+        aggregate = glance(stream.aggregate, (arrival[-2:] for arrival in stream.waiting))
+        seen.enter_stream(replace(stream, aggregate=aggregate, waiting=[], waiting_rows=0))
+    return seen
 
 
 def describe(run: TrackedRun, watchman: Watchman, now: float) -> RunDetail:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from penaltyscope_service.registry import TrackedRun
-from penaltyscope_service.states import Uptime, state_of
+from penaltyscope_service.states import RECEIVED_SECONDS, Uptime, state_of
 from penaltyscope_service.summary import State
 
 
@@ -35,7 +35,8 @@ class Watchman:
             silent_seconds=self.uptime.since(record.received_at, now),
             idle_seconds=self.uptime.since(progress_at, now) if moved else None,
             usual_seconds=report_seconds(run) or 0.0,
-            lost_after_seconds=self.patience.lost_after_seconds,
+            # When it was heard of is known to a second: it is not called lost too early.
+            lost_after_seconds=self.patience.lost_after_seconds + RECEIVED_SECONDS,
             stall_floor_seconds=self.patience.stall_floor_seconds,
         )
 

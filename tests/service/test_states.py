@@ -56,6 +56,15 @@ class Job:
         return self.run.ended_at
 
 
+def test_when_a_run_was_last_heard_of_is_known_to_a_second() -> None:
+    identity = RunIdentity(run_id="r")
+    run = hear(NEW, identity, 5.0)
+    assert run.received_at == 5.0
+    assert hear(run, identity, 5.75) is run
+    assert hear(run, identity, 6.0).received_at == 6.0
+    assert hear(run, identity, 3.0).received_at == 3.0  # the clock was set back
+
+
 def test_a_run_is_finished_when_every_rank_that_spoke_is() -> None:
     job = Job()
     job.start(0, 1)

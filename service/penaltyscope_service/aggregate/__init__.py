@@ -1,6 +1,7 @@
 """What is counted and remembered of steps, in arrays."""
 
 from penaltyscope_service.aggregate._finding import KINDS, STAGES, FirstFinding
+from penaltyscope_service.aggregate._glance import glance
 from penaltyscope_service.aggregate._histogram import DURATION_BOUNDS, NORM_BOUNDS
 from penaltyscope_service.aggregate._pipeline import PipelineAggregate
 from penaltyscope_service.aggregate._snapshot import (
@@ -21,6 +22,7 @@ __all__ = [
     "SnapshotError",
     "StreamAggregate",
     "TermAggregate",
+    "glance",
     "restore_snapshot",
     "take_snapshot",
 ]

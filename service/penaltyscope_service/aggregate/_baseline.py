@@ -61,20 +61,27 @@ class Baseline:
         self.pending = rows[complete:].copy()
         if not complete:
             return
-        columns = numbers.shape[1]
-        for median in lower_median(
-            rows[:complete].reshape(-1, GROUP_ROWS, columns).transpose(0, 2, 1)
-        ):
-            seen = ~np.isnan(median)
-            self.medians[seen, self.groups[seen] % _GROUPS] = median[seen]
-            self.groups += seen
+        columns = rows[:complete].reshape(-1, GROUP_ROWS, numbers.shape[1])
+        medians = lower_median(columns.transpose(2, 0, 1))
+        for start in range(0, medians.shape[1], _GROUPS):
+            self._enter(medians[:, start : start + _GROUPS])
         usual = lower_median(self.medians)
         self.value = np.where(self.groups >= _LEAST_GROUPS, usual, np.nan)
+
+    def _enter(self, medians: Numbers) -> None:
+        """Adds ``[C, <=41]`` medians, NaN where a group had no number."""
+        seen = ~np.isnan(medians)
+        places = (self.groups[:, None] + np.cumsum(seen, axis=1) - 1) % _GROUPS
+        self.medians[np.nonzero(seen)[0], places[seen]] = medians[seen]
+        self.groups += seen.sum(axis=1)
 
 
 def lower_median(numbers: Numbers) -> Numbers:
     """The median over the last axis, of an even number the lower middle; NaN do not count."""
     ordered = np.sort(numbers, axis=-1)  # NaN last
+    everything: Numbers = ordered[..., (ordered.shape[-1] - 1) // 2]
+    if not np.isnan(ordered[..., -1]).any():
+        return everything
     count = (~np.isnan(numbers)).sum(axis=-1, keepdims=True)
     median: Numbers = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=-1)[..., 0]
     return median

@@ -6,6 +6,8 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from penaltyscope_service.aggregate._bucket import Buckets
+
 DURATION_BOUNDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
@@ -55,7 +57,8 @@ class Histogram:
         """
         buckets = len(self.bounds) + 1
         width = numbers.shape[1]
-        cells = np.searchsorted(self.bounds, numbers) + np.arange(0, width * buckets, buckets)
+        found = Buckets.of(self.bounds.tobytes()).find(numbers)
+        cells = found + np.arange(0, width * buckets, buckets)
         if finite is None:
             flat = cells.ravel()
         else:

@@ -39,13 +39,15 @@ class Intervals:
         if self.step >= 0:
             step = np.concatenate(([self.step], step))
             stop_ns = np.concatenate(([self.began_ns], stop_ns))
-        firsts = np.concatenate(([0], np.flatnonzero(np.diff(step)) + 1))
-        step, stop_ns = step[firsts], stop_ns[firsts]
+        later = np.flatnonzero(step[1:] != step[:-1]) + 1
+        if len(later) < len(step) - 1:
+            firsts = np.concatenate(([0], later))
+            step, stop_ns = step[firsts], stop_ns[firsts]
         self.step, self.began_ns = int(step[-1]), int(stop_ns[-1])
-        steps, passed_ns = np.diff(step), np.diff(stop_ns)
+        steps, passed_ns = step[1:] - step[:-1], stop_ns[1:] - stop_ns[:-1]
         forward = (steps > 0) & (passed_ns > 0)  # what arrives late goes back first
-        seconds = passed_ns[forward] / 1e9
-        new = np.stack((seconds, seconds / steps[forward]), axis=1)[-_LAST:]
-        self.count += len(seconds)
+        self.count += int(np.count_nonzero(forward))
+        seconds, steps = passed_ns[forward][-_LAST:] / 1e9, steps[forward][-_LAST:]
+        new = np.array((seconds, seconds / steps)).T
         self.seconds[np.arange(self.count - len(new), self.count) % _LAST] = new
         self.median = lower_median(self.seconds.T)

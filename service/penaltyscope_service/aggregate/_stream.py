@@ -11,13 +11,11 @@ from penaltyscope_service.aggregate._finding import FirstFinding, first_finding
 from penaltyscope_service.aggregate._gauge import Gauges
 from penaltyscope_service.aggregate._histogram import DURATION_BOUNDS, Columns, Histogram
 from penaltyscope_service.aggregate._interval import Intervals
-from penaltyscope_service.aggregate._term import TermAggregate
+from penaltyscope_service.aggregate._term import EVERY, LAST, TermAggregate
 from penaltyscope_service.measured import total_norm_measured
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-_ALL = slice(None)
 
 
 @dataclass(slots=True)
@@ -88,7 +86,7 @@ class StreamAggregate:
         """
         columns = self._columns(block.terms)
         self.steps += len(block)
-        self.durations.observe(_ALL, block.duration[:, None], None)
+        self.durations.observe(EVERY, block.duration[:, None], None)
         self.terms.count(columns, block, period)
         self._count_nonfinite(block)
         if self._is_newest(block.incarnation):
@@ -101,7 +99,7 @@ class StreamAggregate:
             self.terms.widen(len(new))
             self.names |= {term: len(self.names) + i for i, term in enumerate(new)}
         if len(terms) == len(self.names) and tuple(self.names) == terms:
-            return _ALL
+            return EVERY
         return np.array([self.names[term] for term in terms])
 
     def _is_newest(self, incarnation: str) -> bool:
@@ -126,32 +124,35 @@ class StreamAggregate:
 
     def _hold(self, columns: Columns, block: StepBlock, received_at: float) -> None:
         newest = int(block.seq[-1]) > self.last_seq
-        numbers, real = _totals(block)
+        numbers, real = _totals(block, LAST)
         if newest:
             self.last_seq = int(block.seq[-1])
             self.latest, self.latest_real = numbers[-1].copy(), real[-1].copy()
             self.latest_duration = float(block.duration[-1])
             if int(block.step[-1]) != self.last_step:
                 self.last_step, self.progress_at = int(block.step[-1]), received_at
-        self.gauges.observe(_ALL, block.seq, numbers, real)
+        if not self.gauges.observe(EVERY, block.seq[LAST], numbers, real):
+            self.gauges.observe(EVERY, block.seq, *_totals(block, EVERY))
         self.terms.hold(columns, block, newest=newest)
 
 
 def _in_order(block: StepBlock) -> StepBlock:
-    if len(block) == 1 or (np.diff(block.seq) > 0).all():
+    if (block.seq[1:] > block.seq[:-1]).all():
         return block
     return block.take(np.argsort(block.seq))
 
 
-def _totals(block: StepBlock) -> tuple[Numbers, Mask]:
+def _totals(block: StepBlock, rows: slice) -> tuple[Numbers, Mask]:
     """``[N, 1, 4]``: total, base, loss and norm, and which of them mean something."""
+    total, base, has_base = block.total[rows], block.base[rows], block.has_base[rows]
+    norm = block.total_gradient_norm[rows]
     with np.errstate(invalid="ignore", over="ignore"):
-        loss = block.total + np.where(block.has_base, block.base, 0.0)
+        loss = total + np.where(has_base, base, 0.0)
     loss[np.isnan(loss)] = np.nan  # of two NaN added, either one's sign may remain
-    numbers = np.empty((len(block), 1, 4))
-    for i, column in enumerate((block.total, block.base, loss, block.total_gradient_norm)):
+    numbers = np.empty((len(total), 1, 4))
+    for i, column in enumerate((total, base, loss, norm)):
         numbers[:, 0, i] = column
     real = np.ones(numbers.shape, np.bool_)
-    real[:, 0, 1] = block.has_base
-    real[:, 0, 3] = total_norm_measured(block.total_gradient_norm, block.flags)
+    real[:, 0, 1] = has_base
+    real[:, 0, 3] = total_norm_measured(norm, block.flags[rows])
     return numbers, real

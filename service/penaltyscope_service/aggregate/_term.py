@@ -21,6 +21,10 @@ _GAUGES: Final = 5
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+LAST: Final = slice(-1, None)
+EVERY: Final = slice(None)
+"""Rows of a block: the last one alone says it all, in most cases."""
+
 
 @dataclass(slots=True)
 class TermAggregate:
@@ -76,7 +80,7 @@ class TermAggregate:
             period: the window's period in which they arrived.
         """
         value, norm, finite = block.value, block.gradient_norm, None
-        if block.flags.any():
+        if np.count_nonzero(block.flags):
             finite = norm_measured(block.flags) & np.isfinite(norm)
             norm = np.where(finite, norm, np.nan)
             value = np.where(evaluated(block.flags) & np.isfinite(value), value, np.nan)
@@ -93,14 +97,12 @@ class TermAggregate:
             block: evaluations in ascending order of ``seq``.
             newest: whether the last of them is the latest of all.
         """
-        last = slice(-1, None)
+        numbers, real = _numbers(block, LAST)
         if newest:
-            numbers, real = _numbers(block, last)
             self.latest_real.fill(False)  # a term that is gone has no latest number
             self.latest[columns], self.latest_real[columns] = numbers[0], real[0]
-        for rows in (last, slice(None)):  # the last row alone says it all, in most cases
-            if self.gauges.observe(columns, block.seq[rows], *_numbers(block, rows)):
-                break
+        if not self.gauges.observe(columns, block.seq[LAST], numbers, real):
+            self.gauges.observe(columns, block.seq, *_numbers(block, EVERY))
 
     def _count_nonfinite(self, columns: Columns, block: StepBlock) -> None:
         found = (block.flags[:, :, None] & _BITS) != 0
@@ -119,7 +121,9 @@ class TermAggregate:
 
 def _highest(numbers: Numbers) -> Numbers:
     """``[T]``: the maximum without the NaN; minus infinity where there is no number."""
-    highest: Numbers = np.fmax.reduce(numbers, axis=0, initial=-np.inf)
+    highest: Numbers = np.maximum.reduce(numbers, axis=0, initial=-np.inf)
+    if np.isnan(highest).any():
+        highest = np.fmax.reduce(numbers, axis=0, initial=-np.inf)
     return highest + 0.0  # of two zeros of different signs either is the maximum; show no sign
 
 

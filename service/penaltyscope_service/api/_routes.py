@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated, Final
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import StreamingResponse
 
 from penaltyscope_service.access import DENIALS, Tenant, may_see
@@ -14,11 +14,13 @@ from penaltyscope_service.api._models import Run, RunDetail, Runs, Series
 from penaltyscope_service.api._problem import UNFIT, UNKNOWN
 from penaltyscope_service.api._run_path import SeenRun, unknown_run
 from penaltyscope_service.api._runs_query import RunsQuery
+from penaltyscope_service.api._series_answer import write_series
 from penaltyscope_service.api._series_query import SeriesQuery
 from penaltyscope_service.observatory import Observatory, UnknownName
 from penaltyscope_service.problem import FAILURES
 from penaltyscope_service.summary import RunSummary
 
+_JSON: Final = "application/json"
 _SHOWN_NAMES: Final = 20
 """Of the names that an unknown one could have been."""
 
@@ -50,9 +52,10 @@ def create_api_router(observatory: Observatory) -> APIRouter:
     @router.get(
         "/runs/{run}/series",
         summary="Numbers over steps, downsampled so that no NaN, infinity or peak is lost",
+        response_model=Series,
         responses=examples.shown(examples.SERIES, "The lines.") | problems,
     )
-    def series(run: SeenRun, query: Annotated[SeriesQuery, Query()]) -> Series:
+    def series(run: SeenRun, query: Annotated[SeriesQuery, Query()]) -> Response:
         try:
             found = observatory.series(
                 run,
@@ -66,7 +69,7 @@ def create_api_router(observatory: Observatory) -> APIRouter:
             )
         except UnknownName as error:
             raise _unknown_name(run, error) from error
-        return Series.model_validate(found)
+        return Response(write_series(found), media_type=_JSON)
 
     @router.get(
         "/runs/{run}/export",

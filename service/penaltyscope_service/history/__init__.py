@@ -6,6 +6,7 @@ from penaltyscope_service.history._block import BLOCK_ROWS
 from penaltyscope_service.history._damage import DamagedError, is_damage
 from penaltyscope_service.history._graves import Graves
 from penaltyscope_service.history._lock import take_lock
+from penaltyscope_service.history._pack import Packing
 from penaltyscope_service.history._reader import BlockHead, Reader
 from penaltyscope_service.history._rollup import ROLLUP_ROWS, rollup_column
 from penaltyscope_service.history._rows import (
@@ -36,6 +37,7 @@ __all__ = [
     "Incident",
     "Loaded",
     "NewBlock",
+    "Packing",
     "Place",
     "Reader",
     "SourceRow",

@@ -44,16 +44,14 @@ def insert_blocks(
 def _row(number: int, block: NewBlock, packed: bool) -> tuple[object, ...]:
     steps = block.steps
     payload = encode_block(steps, packed=packed)
-    single = len(steps) == 1
-    payload = encode_block(steps, packed=packed)
-    first = int(steps.step[0]) if single else int(steps.step.min())
+    rows = len(steps)
     return (
         number,
         *block.place,
         packed,
-        len(steps),
-        first,
-        first if single else int(steps.step.max()),
+        rows,
+        int(steps.step[0] if rows == 1 else np.minimum.reduce(steps.step)),
+        int(steps.step[0] if rows == 1 else np.maximum.reduce(steps.step)),
         int(np.count_nonzero(steps.nonfinite)),  # SQLite takes no other integers
         block.received_at,
         payload,

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import orjson
 
-from penaltyscope_events import StepBlock
 from penaltyscope_service.history._damage import require_whole
 from penaltyscope_service.history._payload import decode_block
 from penaltyscope_service.history._record import (
@@ -17,7 +16,13 @@ from penaltyscope_service.history._record import (
     read_run,
     read_source,
 )
-from penaltyscope_service.history._rows import Loaded, Place, StreamRow, TermsRow
+from penaltyscope_service.history._rows import (
+    Loaded,
+    NewBlock,
+    Place,
+    StreamRow,
+    TermsRow,
+)
 
 _NUMBERED: Final = ("run", "stream", "source", "terms")
 
@@ -67,17 +72,18 @@ def load_steps(
     stream: StreamRow,
     after: int,
     terms: Mapping[int, tuple[str, ...]],
-) -> Iterator[tuple[float, StepBlock]]:
-    """The stream's blocks after a certain one, each with the time of its reception, in order."""
+) -> Iterator[NewBlock]:
+    """The stream's blocks after a certain one, in order."""
     rows = connection.execute(
-        "SELECT incarnation, terms, rows, received_at, payload, checksum FROM block "
+        "SELECT source, incarnation, terms, rows, received_at, payload, checksum FROM block "
         "JOIN source ON source.id = block.source "
         "WHERE block.stream = ? AND block.id > ? ORDER BY block.id",
         (stream.id, after),
     )
-    for incarnation, number, count, received_at, payload, checksum in rows:
+    for source, incarnation, number, count, received_at, payload, checksum in rows:
         require_whole(payload, checksum)
-        yield (
+        yield NewBlock(
+            Place(stream.id, source, number),
             received_at,
             decode_block(
                 payload,

@@ -3,12 +3,17 @@
 import sqlite3
 from typing import Final
 
-from penaltyscope_service.history._schema import GRAVE_TABLE, SCHEMA_VERSION
+from penaltyscope_service.history._schema import BLOCK_INDEX, GRAVE_TABLE, SCHEMA_VERSION
 
 _STEPS: Final = {
     1: f"ALTER TABLE block ADD COLUMN checksum INTEGER; {GRAVE_TABLE}",
+    2: f"DROP INDEX block_of_stream; {BLOCK_INDEX}",
 }
-"""What makes the next version of each."""
+"""What makes the next version of each.
+
+Version 3 packs blocks and rollups in another way. Those that are there stay as they are: their
+first byte tells how to read them, and a program that cannot is kept off by the version.
+"""
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:

@@ -1,7 +1,9 @@
 """Small blocks made into large ones: a million steps are a thousand blocks, not one per request."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
 from penaltyscope_service.history._block import BLOCK_ROWS
 from penaltyscope_service.history._damage import require_whole
@@ -9,21 +11,35 @@ from penaltyscope_service.history._payload import decode_block
 from penaltyscope_service.history._rows import NewBlock, Place
 from penaltyscope_service.joining import join
 
+_LOOSE: Final = "FROM block WHERE stream = ? AND packed = 0 AND source = ? AND terms = ?"
 
-def take_loose(
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """What is to be packed of one stream."""
+
+    stream: int
+    """Its number."""
+    places: Mapping[Place, bool]
+    """Where to look, and whether no more steps are expected there, so that what is left after
+    cutting is packed too."""
+    aggregate: bytes
+    """Of all blocks of the stream; from now on only newer ones need to be added."""
+    known: Mapping[Place, NewBlock] = field(default_factory=dict)
+    """All that lies at a place, where that need not be read."""
+
+
+def read_loose(
     connection: sqlite3.Connection, place: Place, terms: tuple[str, ...]
 ) -> NewBlock | None:
-    """Takes all small blocks of a place out of the table, as one without its names."""
-    where = "WHERE stream = ? AND packed = 0 AND source = ? AND terms = ?"
-    key = (place.stream, place.source, place.terms)
+    """All small blocks of a place, as one without its names."""
     rows = connection.execute(
-        f"SELECT rows, received_at, payload, checksum FROM block {where} ORDER BY id", key
+        f"SELECT rows, received_at, payload, checksum {_LOOSE} ORDER BY id", _key(place)
     ).fetchall()
     if not rows:
         return None
     for _, _, payload, checksum in rows:
         require_whole(payload, checksum)
-    connection.execute(f"DELETE FROM block {where}", key)
     blocks = [
         decode_block(payload, pipeline="", incarnation="", terms=terms, rows=count)
         for count, _, payload, _ in rows
@@ -31,7 +47,19 @@ def take_loose(
     return NewBlock(place, max(received_at for _, received_at, _, _ in rows), join(blocks))
 
 
+def delete_loose(connection: sqlite3.Connection, place: Place) -> None:
+    """Takes all small blocks of a place out of the table."""
+    connection.execute(f"DELETE {_LOOSE}", _key(place))
+
+
 def cut(block: NewBlock) -> Iterator[NewBlock]:
     """The block in pieces of ``BLOCK_ROWS``, the last one perhaps smaller."""
+    if len(block.steps) <= BLOCK_ROWS:
+        yield block
+        return
     for start in range(0, len(block.steps), BLOCK_ROWS):
         yield block._replace(steps=block.steps.take(slice(start, start + BLOCK_ROWS)))
+
+
+def _key(place: Place) -> tuple[int, int, int]:
+    return place.stream, place.source, place.terms

@@ -1,76 +1,96 @@
-"""A large block as few bytes, one column after the other, so that a chart reads what it draws."""
+"""A large block as few bytes, none of whose bits is lost.
+
+Stored are the length of the first of two Zstandard frames (4 bytes), and both frames. The first has
+the forms of what is predicted, the heads of all rows, the patches, and the highest bits of every
+residue, which an entropy code makes shorter; the second has the other bits, mostly noise.
+"""
 
 import struct
-from collections.abc import Collection
-from itertools import accumulate
+import sys
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from penaltyscope_events import COLUMNS, StepBlock
-from penaltyscope_service.history._integer import decode_integers, encode_integers
-from penaltyscope_service.history._number import (
-    decode_numbers,
-    decode_sum,
-    encode_numbers,
-    encode_seconds,
-    encode_sum,
-)
+from penaltyscope_events import StepBlock
+from penaltyscope_service.history._matrix import from_matrix, needed_rows, row_count, to_matrix
+from penaltyscope_service.history._planes import pack_planes, unpack_planes
+from penaltyscope_service.history._residue import HEAD, Patches, grow, shrink
 
-Column = NDArray[Any]
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
-_LENGTHS: Final = struct.Struct(f"<{len(COLUMNS)}I")
-_INTEGERS: Final = ("step", "seq", "stop_ns")
-_SCALARS: Final = ("duration", "base", "total_gradient_norm")
+_LENGTH: Final = struct.Struct("<I")
+_OPTIONS: Final[Mapping[int, int]] = {
+    zstd.CompressionParameter.compression_level: 1,
+    # Of so few different numbers, shorter matches are chance, and cost more than they save.
+    zstd.CompressionParameter.min_match: 7,
+}
 
 
 def encode_packed(block: StepBlock) -> bytes:
-    """The block's columns, each in its shortest form."""
-    columns = [_encode_column(block, name) for name in COLUMNS]
-    return _LENGTHS.pack(*map(len, columns)) + b"".join(columns)
+    """The block's columns."""
+    rows, forms = to_matrix(block)
+    heads, residues, patches = shrink(rows)
+    noise = heads["noise"][heads["width"] > 0].astype(np.uint64)
+    high = (residues >> noise[:, None]).astype(np.uint8)
+    count = np.array([len(patches.places)], "<u4")
+    parts = (count, forms, heads, patches.places, patches.residues, high)
+    first = zstd.compress(b"".join(part.tobytes() for part in parts), options=_OPTIONS)
+    second = zstd.compress(pack_planes(residues, noise), options=_OPTIONS)
+    return _LENGTH.pack(len(first)) + first + second
 
 
 def decode_packed(
     data: memoryview, names: Collection[str], *, terms: int, rows: int
-) -> dict[str, Column]:
-    """Some of the columns of the block that was encoded; the others are not looked at."""
-    stops = list(accumulate(_LENGTHS.unpack_from(data), initial=_LENGTHS.size))
-    parts = {
-        name: data[start:stop] for name, start, stop in zip(COLUMNS, stops, stops[1:], strict=False)
-    }
-    return {name: _decode_column(parts, name, terms, rows) for name in names}
+) -> dict[str, NDArray[Any]]:
+    """Some columns of the block that was encoded.
+
+    Raises:
+        ValueError: if the data is not what was encoded.
+    """
+    stop = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+    try:
+        first, planes = zstd.decompress(data[_LENGTH.size : stop]), zstd.decompress(data[stop:])
+    except zstd.ZstdError as error:
+        raise ValueError(f"a packed block must be two Zstandard frames: {error}.") from error
+    parts = _Parts(first)
+    count = int(parts.take("<u4", 1)[0])
+    forms, heads = parts.take("u1", terms + 2), parts.take(HEAD, row_count(terms))
+    patches = Patches(parts.take("<u4", count), parts.take("<u8", count))
+    needed, active = needed_rows(names, terms), heads["width"] > 0
+    chosen = needed[active]
+    high = parts.take("u1", len(chosen) * rows).reshape(len(chosen), rows)[chosen]
+    noise = heads["noise"][active].astype(np.uint64)
+    residues = unpack_planes(planes, noise, rows, chosen)
+    residues |= high << noise[chosen, None]
+    _put_back(patches, residues, chosen)
+    numbers = np.empty((np.count_nonzero(needed), rows), np.int64)
+    numbers[:] = heads["origin"][needed, None]
+    numbers[active[needed]] = grow(heads[active & needed], residues)
+    return from_matrix(numbers, forms, names, terms)
 
 
-def _encode_column(block: StepBlock, name: str) -> bytes:
-    column: Column = getattr(block, name)
-    if name == "duration":
-        return encode_seconds(column)
-    if name == "total":
-        return encode_sum(column, block.contribution)
-    if name == "contribution":
-        with np.errstate(over="ignore", invalid="ignore"):
-            return encode_numbers(column, block.weight * block.value)
-    if column.dtype == np.float64:
-        return encode_numbers(column.reshape(len(block), -1))
-    return encode_integers(column.ravel().astype(np.int64))
+class _Parts:
+    """Arrays that lie one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._start = 0
+
+    def take(self, dtype: DTypeLike, count: int) -> NDArray[Any]:
+        """The next one."""
+        part = np.frombuffer(self._data, dtype, count, self._start)
+        self._start += part.nbytes
+        return part
 
 
-def _decode_column(parts: dict[str, memoryview], name: str, terms: int, rows: int) -> Column:
-    data = parts[name]
-    if name in _INTEGERS:
-        return decode_integers(data, rows)
-    if name == "has_base":
-        return decode_integers(data, rows).astype(np.bool_)
-    if name == "flags":
-        return decode_integers(data, rows * terms).astype(np.int32).reshape(rows, terms)
-    if name == "total":
-        return decode_sum(data, _decode_column(parts, "contribution", terms, rows))
-    if name in _SCALARS:
-        return decode_numbers(data, rows, 1)[:, 0]
-    if name == "contribution":
-        value = _decode_column(parts, "value", terms, rows)
-        weight = _decode_column(parts, "weight", terms, rows)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return decode_numbers(data, rows, terms, weight * value)
-    return decode_numbers(data, rows, terms)
+def _put_back(patches: Patches, residues: NDArray[np.uint64], chosen: NDArray[np.bool_]) -> None:
+    """Those of the chosen rows."""
+    row, column = np.divmod(patches.places, residues.shape[1])
+    here = chosen[row]
+    place = np.cumsum(chosen) - 1
+    residues[place[row[here]], column[here]] = patches.residues[here]

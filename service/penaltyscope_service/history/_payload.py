@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from penaltyscope_events import COLUMNS, StepBlock
 from penaltyscope_service.history._packed import decode_packed, encode_packed
+from penaltyscope_service.history._packed_2 import decode_packed_2
 from penaltyscope_service.history._plain import decode_plain, encode_plain
 
-_PLAIN, _PACKED = 1, 2
-"""The first byte."""
+_PLAIN, _PACKED_2, _PACKED = 1, 2, 3
+"""The first byte. A new way to store blocks gets a new one, and the old ones are read for ever."""
 
 
 def encode_block(block: StepBlock, *, packed: bool) -> bytes:
@@ -33,7 +34,9 @@ def decode_columns(
         return decode_plain(data, terms=terms, rows=rows)
     if kind == _PACKED:
         return decode_packed(data, names, terms=terms, rows=rows)
-    raise ValueError(f"the payload's kind must be {_PLAIN} or {_PACKED}, got {kind}.")
+    if kind == _PACKED_2:
+        return decode_packed_2(data, names, terms=terms, rows=rows)
+    raise ValueError(f"the payload's kind must be from {_PLAIN} to {_PACKED}, got {kind}.")
 
 
 def decode_block(

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from penaltyscope_service.history._payload import decode_columns
 from penaltyscope_service.history._rollup import ROLLUP_ROWS
-from penaltyscope_service.history._rollup_bytes import decode_rollups, from_version_1
+from penaltyscope_service.history._rollup_bytes import decode_rollups
+from penaltyscope_service.history._rollup_bytes_2 import rollup_bytes_1, with_head
 
 
 class BlockHead(NamedTuple):
@@ -38,10 +39,10 @@ class Reader:
         """The blocks that have steps in a range (both ends included), in order of arrival."""
         rows = self._connection.execute(
             "SELECT id, source, terms, packed, rows, first_step, last_step, nonfinite_rows "
-            "FROM block WHERE stream = ? AND last_step >= ? AND first_step <= ? ORDER BY id",
+            "FROM block WHERE stream = ? AND last_step >= ? AND first_step <= ?",
             (stream, from_step, to_step),
         )
-        return [BlockHead(r[0], r[1], self._terms[r[2]], bool(r[3]), *r[4:]) for r in rows]
+        return [BlockHead(r[0], r[1], self._terms[r[2]], bool(r[3]), *r[4:]) for r in sorted(rows)]
 
     def columns(self, head: BlockHead, names: Collection[str]) -> dict[str, NDArray[Any]]:
         """At least the named columns of a block."""
@@ -57,11 +58,16 @@ class Reader:
             heads: at least one, in order of arrival.
             columns: which of them, by the places that ``rollup_column`` tells.
         """
-        rollups = {head.id: -(-head.rows // ROLLUP_ROWS) for head in heads}
+        stretches = {head.id: -(-head.rows // ROLLUP_ROWS) for head in heads}
         width = 3 + 3 * len(heads[0].terms)
         rows = self._connection.execute(
             "SELECT block, rows FROM rollup WHERE block BETWEEN ? AND ? ORDER BY block",
             (heads[0].id, heads[-1].id),
         )
-        data = (from_version_1(d, rollups[block], width) for block, d in rows if block in rollups)
+        first_version = rollup_bytes_1(width)
+        data = [
+            with_head(d) if len(d) == first_version * stretches[block] else d
+            for block, d in rows
+            if block in stretches
+        ]
         return decode_rollups(data, width, columns)

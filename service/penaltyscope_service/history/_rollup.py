@@ -13,29 +13,37 @@ ROLLUP_ROWS: Final = 256
 
 _SCALARS: Final = ("base", "total", "total_gradient_norm")
 _MATRICES: Final = ("value", "contribution", "gradient_norm")
-"""The columns that have rollups: first the scalars, then term by term those by term."""
+"""The columns that have rollups: first the scalars, then those by term, one after the other."""
 
 ROLLUP: Final = np.dtype(
     [
         ("lowest", "<f8"),
         ("highest", "<f8"),
-        ("last", "<f8"),
-        ("nonfinite", "<f8"),
+        ("strange", "<f8"),
         ("lowest_step", "<i8"),
         ("highest_step", "<i8"),
-        ("nonfinite_step", "<i8"),
-        ("finite_count", "<u2"),
-        ("nonfinite_count", "<u2"),
+        ("strange_step", "<i8"),
     ]
 )
-"""Of one column: the extremes of its finite numbers, the last one, and the first that is not
-finite, each with its step. A number means something only where the count beside it is not 0."""
+"""Of one column: the extremes of its finite numbers, and the first one that is not finite, each
+with its step. Without finite numbers the lowest is above the highest; where all are finite,
+``strange`` is 0."""
 
 
 def roll_up(block: StepBlock) -> NDArray[np.void]:
     """``[S, 3 + 3T]`` of type ``ROLLUP``: one row for each ``ROLLUP_ROWS`` evaluations."""
-    starts = range(0, len(block), ROLLUP_ROWS)
-    return np.stack([_roll_up(block.take(slice(i, i + ROLLUP_ROWS))) for i in starts])
+    numbers, real = _columns(block)
+    finite = np.isfinite(numbers) & real
+    low, high = numbers, numbers
+    if not finite.all():
+        low, high = np.where(finite, numbers, np.inf), np.where(finite, numbers, -np.inf)
+    rollup = np.zeros(numbers.shape[:2], ROLLUP)
+    _set(rollup, "lowest", low, low.argmin(axis=2), block.step)
+    _set(rollup, "highest", high, high.argmax(axis=2), block.step)
+    strange = real & ~finite
+    if strange.any():
+        _set(rollup, "strange", np.where(strange, numbers, 0), strange.argmax(axis=2), block.step)
+    return rollup.T
 
 
 def rollup_column(column: str, term: int) -> int:
@@ -45,41 +53,33 @@ def rollup_column(column: str, term: int) -> int:
     return len(_SCALARS) + len(_MATRICES) * term + _MATRICES.index(column)
 
 
-def _roll_up(block: StepBlock) -> NDArray[np.void]:
-    numbers, real = _columns(block)
-    finite = real & np.isfinite(numbers)
-    strange = real & ~finite
-    column = np.arange(numbers.shape[1])
-    lowest = np.where(finite, numbers, np.inf).argmin(axis=0)
-    highest = np.where(finite, numbers, -np.inf).argmax(axis=0)
-    last = len(block) - 1 - finite[::-1].argmax(axis=0)
-    first_strange = strange.argmax(axis=0)
-    rollup = np.zeros(numbers.shape[1], ROLLUP)
-    rollup["lowest"], rollup["lowest_step"] = numbers[lowest, column], block.step[lowest]
-    rollup["highest"], rollup["highest_step"] = numbers[highest, column], block.step[highest]
-    rollup["last"] = numbers[last, column]
-    rollup["nonfinite"] = numbers[first_strange, column]
-    rollup["nonfinite_step"] = block.step[first_strange]
-    rollup["finite_count"], rollup["nonfinite_count"] = finite.sum(axis=0), strange.sum(axis=0)
-    return rollup
+def _set(
+    rollup: NDArray[np.void],
+    name: str,
+    numbers: NDArray[np.float64],
+    place: NDArray[np.int64],
+    step: NDArray[np.int64],
+) -> None:
+    """Sets a number and its step: of every stretch the one in its place."""
+    rollup[name] = np.take_along_axis(numbers, place[:, :, None], axis=2)[:, :, 0]
+    rollup[f"{name}_step"] = step[np.arange(numbers.shape[1]) * ROLLUP_ROWS + place]
 
 
 def _columns(block: StepBlock) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """``[N, 3 + 3T]``: the numbers, and where they mean something."""
-    rows, terms = block.value.shape
-    scalars = np.stack((block.base, block.total, block.total_gradient_norm), axis=1)
-    real_scalars = np.stack(
-        (
-            block.has_base,
-            np.ones(rows, np.bool_),
-            total_norm_measured(block.total_gradient_norm, block.flags),
-        ),
-        axis=1,
-    )
-    matrices = np.stack((block.value, block.contribution, block.gradient_norm), axis=2)
-    was_evaluated = evaluated(block.flags)
-    real = np.stack((was_evaluated, was_evaluated, norm_measured(block.flags)), axis=2)
-    return (
-        np.concatenate((scalars, matrices.reshape(rows, 3 * terms)), axis=1),
-        np.concatenate((real_scalars, real.reshape(rows, 3 * terms)), axis=1),
-    )
+    """``[3 + 3T, S, ROLLUP_ROWS]``: the numbers, and where they are there and mean something."""
+    rows = len(block)
+    stretches = -(-rows // ROLLUP_ROWS)
+    shape = 3 + 3 * len(block.terms), stretches * ROLLUP_ROWS
+    numbers, real = np.zeros(shape), np.zeros(shape, np.bool_)
+    for i, name in enumerate(_SCALARS):
+        numbers[i, :rows] = getattr(block, name)
+    for i, name in enumerate(_MATRICES):
+        numbers[3 + i :: 3, :rows] = getattr(block, name).T
+    real[:, :rows] = True
+    real[0, :rows] = block.has_base
+    real[2, :rows] = total_norm_measured(block.total_gradient_norm, block.flags)
+    if block.flags.any():
+        real[3::3, :rows] = real[4::3, :rows] = evaluated(block.flags).T
+        real[5::3, :rows] = norm_measured(block.flags).T
+    cut = shape[0], stretches, ROLLUP_ROWS
+    return numbers.reshape(cut), real.reshape(cut)

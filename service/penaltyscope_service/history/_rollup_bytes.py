@@ -1,51 +1,48 @@
 """Rollups as few bytes, which are still read a thousand blocks at a time."""
 
-import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, Final
+from operator import itemgetter
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_service.history._rollup import ROLLUP
+from penaltyscope_service.history._rollup_bytes_2 import decode_rollups_2
 
 Rollups = NDArray[np.void]
 
-_NUMBERS: Final = ("lowest", "highest", "last", "nonfinite")
-_STEPS: Final = ("lowest_step", "highest_step", "nonfinite_step")
-_STRANGE: Final = ("nonfinite", "nonfinite_step", "nonfinite_count")
-"""What is 0 throughout where everything is finite."""
-_HEAD: Final = struct.Struct("<Bq")
-"""The form, and the least step, from which the others are counted."""
-_SINGLES, _NEAR, _FINITE = 1, 2, 4
-"""Bits of the form: numbers are singles, two bytes say each step, nothing is not finite."""
+_NUMBERS: Final = ("lowest", "highest", "strange")
+_STEPS: Final = ("lowest_step", "highest_step", "strange_step")
+_SINGLES, _FINITE, _BYTES, _SHORTS = 1, 4, 16, 32
+"""Bits of the form: numbers are singles, none is strange, one byte or two tell each step."""
+_THIRD: Final = 8
+"""The bit that older forms do not have."""
 
 
 def encode_rollups(rollups: Rollups) -> bytes:
-    """The rollups of a block, ``[S, C]``."""
-    finite = not rollups["nonfinite_count"].any()
-    steps = _STEPS[:2] if finite else _STEPS
-    first = min(int(rollups[name].min()) for name in steps)
-    # Beyond that, steps are stored as they are: a difference of two might not fit.
-    near = all(int(rollups[name].max()) - first < 1 << 16 for name in steps)
-    first = first if near else 0
-    singles = all(_are_singles(rollups[name]) for name in _NUMBERS)
-    form = _SINGLES * singles | _NEAR * near | _FINITE * finite
-    stored = np.empty(rollups.shape, _stored(form))
-    for name in stored.dtype.names or ():
-        stored[name] = rollups[name] - first if name in _STEPS else rollups[name]
-    return _HEAD.pack(form, first) + stored.tobytes()
+    """The rollups of a block, ``[S, C]``: of each the first step, and how far the others are."""
+    finite = not rollups["strange"].any()
+    numbers, steps = (_NUMBERS[:2], _STEPS[:2]) if finite else (_NUMBERS, _STEPS)
+    step = np.stack([rollups[name] for name in steps])
+    first = step.min(axis=(0, 2))
+    distance = (step - first[:, None]).view(np.uint64)
+    stride = max(int(np.gcd.reduce(distance, axis=None)), 1)
+    distance //= np.uint64(stride)
+    farthest = int(distance.max())
+    near = _BYTES if farthest < 1 << 8 else _SHORTS if farthest < 1 << 16 else 0
+    singles = all(_are_singles(rollups[name]) for name in numbers)
+    form = _THIRD | _SINGLES * singles | _FINITE * finite | near
+    stored = np.empty(1, _stored(form, *rollups.shape))
+    stored["form"], stored["stride"], stored["first"] = form, stride, first
+    for number, name, far in zip(numbers, steps, distance, strict=True):
+        stored["rollups"][number], stored["rollups"][name] = rollups[number], far
+    return stored.tobytes()
 
 
-def from_version_1(data: bytes, rollups: int, columns: int) -> bytes:
-    """The same as it is written today; a file's first version had rollups as they are in memory."""
-    plain = len(data) == rollups * columns * ROLLUP.itemsize
-    return _HEAD.pack(0, 0) + data if plain else data
-
-
-def decode_rollups(blocks: Iterable[bytes], columns: int, wanted: Sequence[int]) -> Rollups:
+def decode_rollups(blocks: Sequence[bytes], columns: int, wanted: Sequence[int]) -> Rollups:
     """Rollups of blocks of the same terms, one after the other.
 
     Args:
@@ -56,32 +53,52 @@ def decode_rollups(blocks: Iterable[bytes], columns: int, wanted: Sequence[int])
     Returns:
         ``[S, wanted]`` of type ``ROLLUP``.
     """
-    parts: list[Rollups] = [np.zeros((0, len(wanted)), ROLLUP)]
-    for form, group in groupby(blocks, lambda data: data[0]):
-        alike = list(group)
-        dtype = _stored(form)
-        body = b"".join(data[_HEAD.size :] for data in alike)
-        stored = np.frombuffer(body, dtype).reshape(-1, columns)[:, list(wanted)]
-        counts = [(len(data) - _HEAD.size) // (dtype.itemsize * columns) for data in alike]
-        firsts = np.repeat([_HEAD.unpack_from(data)[1] for data in alike], counts)[:, None]
-        rollups: Rollups = np.zeros(stored.shape, ROLLUP)
-        for name in dtype.names or ():
-            rollups[name] = stored[name] + firsts if name in _STEPS else stored[name]
-        parts.append(rollups)
-    return np.concatenate(parts)
+    parts: list[Rollups] = []
+    start = 0
+    for (form, _), group in groupby(zip(map(itemgetter(0), blocks), map(len, blocks), strict=True)):
+        stop = start + sum(1 for _ in group)
+        decode = _decode if form & _THIRD else decode_rollups_2
+        parts.append(decode(blocks[start:stop], columns, wanted))
+        start = stop
+    if len(parts) == 1:
+        return parts[0]
+    whole: Rollups = np.zeros((sum(map(len, parts)), len(wanted)), ROLLUP)
+    np.concatenate([whole[:0], *parts], out=whole)
+    return whole
+
+
+def _decode(blocks: Sequence[bytes], columns: int, wanted: Sequence[int]) -> Rollups:
+    """Of blocks of the same form and length."""
+    form = blocks[0][0]
+    one = _stored(form, 1, columns).itemsize
+    more = _stored(form, 2, columns).itemsize - one
+    stretches = 1 + (len(blocks[0]) - one) // more
+    stored = np.frombuffer(b"".join(blocks), _stored(form, stretches, columns))
+    rollups: Rollups = np.zeros((len(blocks), stretches, len(wanted)), ROLLUP)
+    columns_wanted = list(wanted)
+    for name in stored["rollups"].dtype.names or ():
+        chosen = stored["rollups"][name][:, :, columns_wanted]
+        if name in _NUMBERS:
+            rollups[name] = chosen
+        else:
+            distance = chosen * stored["stride"][:, None, None]
+            rollups[name] = stored["first"][:, :, None] + distance.view(np.int64)
+    return rollups.reshape(-1, len(wanted))
 
 
 @lru_cache
-def _stored(form: int) -> np.dtype[np.void]:
-    """How the fields of ``ROLLUP`` are stored."""
+def _stored(form: int, stretches: int, columns: int) -> np.dtype[np.void]:
+    """A block as it is stored."""
     number = "<f4" if form & _SINGLES else "<f8"
-    step = "<u2" if form & _NEAR else "<i8"
-    kinds: dict[str, Any] = dict.fromkeys(_NUMBERS, number) | dict.fromkeys(_STEPS, step)
+    step = "u1" if form & _BYTES else "<u2" if form & _SHORTS else "<u8"
+    count = 2 if form & _FINITE else 3
+    rollup = [*((name, number) for name in _NUMBERS[:count]), *((n, step) for n in _STEPS[:count])]
     return np.dtype(
         [
-            (name, kinds.get(name, "<u2"))
-            for name in ROLLUP.names or ()
-            if not (form & _FINITE and name in _STRANGE)
+            ("form", "u1"),
+            ("stride", "<u8"),
+            ("first", "<i8", (stretches,)),
+            ("rollups", rollup, (stretches, columns)),
         ]
     )
 

@@ -2,12 +2,11 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, Self
 
-from penaltyscope_events import StepBlock
 from penaltyscope_service.history._archive import Archive
 from penaltyscope_service.history._block import BLOCK_ROWS, insert_block, insert_blocks
 from penaltyscope_service.history._commit import write_records
@@ -16,9 +15,16 @@ from penaltyscope_service.history._graves import Graves, bury
 from penaltyscope_service.history._load import load, load_aggregate, load_steps
 from penaltyscope_service.history._lock import take_lock
 from penaltyscope_service.history._migrate import migrate
-from penaltyscope_service.history._pack import cut, take_loose
+from penaltyscope_service.history._pack import Packing, cut, delete_loose, read_loose
 from penaltyscope_service.history._reader import Reader
-from penaltyscope_service.history._rows import Changes, Incident, Loaded, Place, StreamRow
+from penaltyscope_service.history._rows import (
+    Changes,
+    Incident,
+    Loaded,
+    NewBlock,
+    Place,
+    StreamRow,
+)
 from penaltyscope_service.history._schema import Synchronous, connect, create, require_ours
 from penaltyscope_service.history._space import (
     delete_oldest,
@@ -93,8 +99,8 @@ class History:
         """A stream's stored aggregate, and the last block that is in it."""
         return load_aggregate(self._writer, stream)
 
-    def load_steps(self, stream: StreamRow, after: int) -> Iterator[tuple[float, StepBlock]]:
-        """A stream's blocks after a certain one, each with its time of reception, in order."""
+    def load_steps(self, stream: StreamRow, after: int) -> Iterator[NewBlock]:
+        """A stream's blocks after a certain one, in order."""
         return load_steps(self._writer, stream, after, self._terms)
 
     def commit(self, changes: Changes) -> list[Incident]:
@@ -105,32 +111,14 @@ class History:
         self._terms |= {row.id: row.names for row in changes.terms}
         return incidents
 
-    def pack(self, stream: int, places: Mapping[Place, bool], aggregate: bytes) -> dict[Place, int]:
-        """Makes large blocks of the small ones of a stream.
-
-        Args:
-            stream: the stream's number.
-            places: where to look, and whether no more steps are expected there, so that what is
-                left after cutting is packed too.
-            aggregate: of all blocks of the stream; from now on only newer ones need to be added.
+    def pack(self, packings: Iterable[Packing]) -> list[dict[Place, int]]:
+        """Makes large blocks of the small ones of some streams: of all of them, or it raises.
 
         Returns:
-            How many evaluations are left in small blocks, by place.
+            For each, how many evaluations are left in small blocks, by place.
         """
-        left: dict[Place, int] = {}
         with self._transaction() as writer:
-            for place, final in places.items():
-                loose = take_loose(writer, place, self._terms[place.terms])
-                for block in cut(loose) if loose else ():
-                    packed = final or len(block.steps) == BLOCK_ROWS
-                    insert_block(writer, self._next_block(), block, packed=packed)
-                    if not packed:
-                        left[place] = len(block.steps)
-            writer.execute(
-                "UPDATE stream SET aggregate = ?, through = ? WHERE id = ?",
-                (aggregate, self._last_block, stream),
-            )
-        return left
+            return [self._pack(writer, packing) for packing in packings]
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
@@ -203,6 +191,24 @@ class History:
         with self._reading:
             self._reader.close()
         self._writer.close()
+
+    def _pack(self, writer: sqlite3.Connection, packing: Packing) -> dict[Place, int]:
+        left: dict[Place, int] = {}
+        for place, final in packing.places.items():
+            loose = packing.known.get(place)
+            if loose is None:
+                loose = read_loose(writer, place, self._terms[place.terms])
+            delete_loose(writer, place)
+            for block in cut(loose) if loose else ():
+                packed = final or len(block.steps) == BLOCK_ROWS
+                insert_block(writer, self._next_block(), block, packed=packed)
+                if not packed:
+                    left[place] = len(block.steps)
+        writer.execute(
+            "UPDATE stream SET aggregate = ?, through = ? WHERE id = ?",
+            (packing.aggregate, self._last_block, packing.stream),
+        )
+        return left
 
     def _next_block(self) -> int:
         self._last_block += 1

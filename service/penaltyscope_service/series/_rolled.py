@@ -1,7 +1,6 @@
 """Lines from rollups: the extremes of many steps at once."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +8,6 @@ from numpy.typing import NDArray
 from penaltyscope_service.history import BlockHead, Reader, rollup_column
 from penaltyscope_service.series._lines import LineKey
 from penaltyscope_service.series._raw import Points
-
-_POINTS: Final = (
-    ("lowest_step", "lowest", "finite_count"),
-    ("highest_step", "highest", "finite_count"),
-    ("nonfinite_step", "nonfinite", "nonfinite_count"),
-)
-"""The points that a rollup may have: step, value, and the count that must not be 0."""
 
 
 def read_rolled(
@@ -44,8 +36,10 @@ def read_rolled(
 
 
 def _points(rollup: NDArray[np.void]) -> list[Points]:
-    points: list[Points] = []
-    for step, value, count in _POINTS:
-        there = rollup[count] > 0
-        points.append((rollup[step][there], rollup[value][there]))
-    return points
+    real = rollup["lowest"] <= rollup["highest"]
+    strange = ~np.isfinite(rollup["strange"])
+    return [
+        (rollup["lowest_step"][real], rollup["lowest"][real]),
+        (rollup["highest_step"][real], rollup["highest"][real]),
+        (rollup["strange_step"][strange], rollup["strange"][strange]),
+    ]

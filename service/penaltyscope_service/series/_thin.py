@@ -33,7 +33,8 @@ def thin(
     finite = np.isfinite(value)
     bad = _spread(np.flatnonzero(~finite), points // 2)
     extremes = _extremes(np.flatnonzero(finite), value, points - len(bad) - 2)
-    index = np.unique(np.concatenate(([0, len(step) - 1], bad, extremes)))
+    index = np.sort(np.concatenate(([0, len(step) - 1], bad, extremes)))
+    index = index[np.append(True, index[1:] != index[:-1])]
     return step[index], value[index]
 
 

@@ -158,7 +158,9 @@ def test_the_state_is_one_of_all_states(tmp_path: Path) -> None:
         return [dict(key)["state"] for key, on in found.items() if on]
 
     assert state() == ["running"]
-    clock.now = 1031.0
+    clock.now = 1031.0  # 30 seconds, and one because of a record only the second is known
+    assert state() == ["running"]
+    clock.now = 1032.0
     assert state() == ["lost"]
     observatory.ingest([batch(events=[event(names.RUN_HEARTBEAT)])])
     assert state() == ["running"]

@@ -17,6 +17,7 @@ from penaltyscope_service.history import (
     HistoryError,
     Incident,
     NewBlock,
+    Packing,
     Place,
     SourceRow,
     StreamRow,
@@ -72,7 +73,12 @@ def history(path: Path) -> Iterator[History]:
 
 
 def steps_of(history: History) -> StepBlock:
-    return join([block for _, block in history.load_steps(STREAM, 0)])
+    return join([block.steps for block in history.load_steps(STREAM, 0)])
+
+
+def pack(history: History, *, final: bool = True) -> dict[Place, int]:
+    packing = Packing(stream=STREAM.id, places={PLACE: final}, aggregate=b"aggregate")
+    return history.pack([packing])[0]
 
 
 def test_everything_is_there_after_opening_again(path: Path) -> None:
@@ -118,7 +124,7 @@ def test_small_blocks_become_large_ones_with_the_same_steps(history: History) ->
     parts = [make_steps(range(i, i + 100)) for i in range(0, 1100, 100)]
     for part in parts:
         history.commit(Changes(blocks=[NewBlock(PLACE, 3.0, part)]))
-    left = history.pack(STREAM.id, {PLACE: False}, b"aggregate")
+    left = pack(history, final=False)
     assert left == {PLACE: 1100 - BLOCK_ROWS} == history.load().loose
     assert same_steps(steps_of(history), join(parts))
     with history.reading() as reader:
@@ -133,9 +139,19 @@ def test_small_blocks_become_large_ones_with_the_same_steps(history: History) ->
         assert (small.packed, small.rows) == (False, 76)
 
 
+def test_blocks_that_are_in_memory_are_packed_without_being_read(history: History) -> None:
+    parts = [make_steps(range(i, i + 512)) for i in (0, 512)]
+    history.commit(everything(*parts))
+    history._writer.execute("UPDATE block SET payload = x'00'")
+    known = {PLACE: NewBlock(PLACE, 2.5, join(parts))}
+    packing = Packing(stream=STREAM.id, places={PLACE: False}, aggregate=b"", known=known)
+    assert history.pack([packing]) == [{}]
+    assert same_steps(steps_of(history), join(parts))
+
+
 def test_what_is_left_of_a_run_that_ended_is_packed_too(history: History) -> None:
     history.commit(everything(make_steps(range(10))))
-    assert history.pack(STREAM.id, {PLACE: True}, b"") == {}
+    assert pack(history) == {}
     with history.reading() as reader:
         assert [(head.packed, head.rows) for head in reader.heads(STREAM.id, 0, 99)] == [(True, 10)]
 
@@ -143,13 +159,13 @@ def test_what_is_left_of_a_run_that_ended_is_packed_too(history: History) -> Non
 def test_an_aggregate_is_stored_with_the_last_block_in_it(history: History) -> None:
     history.commit(everything(make_steps(range(10))))
     assert history.load_aggregate(STREAM.id) == (None, 0)
-    history.pack(STREAM.id, {PLACE: True}, b"aggregate")
+    pack(history)
     aggregate, through = history.load_aggregate(STREAM.id)
     assert aggregate == b"aggregate"
     assert list(history.load_steps(STREAM, through)) == []
     later = make_steps(range(10, 12))
     history.commit(Changes(blocks=[NewBlock(PLACE, 4.0, later)]))
-    ((received_at, block),) = history.load_steps(STREAM, through)
+    ((_, received_at, block),) = history.load_steps(STREAM, through)
     assert received_at == 4.0
     assert same_steps(block, later)
 
@@ -157,7 +173,7 @@ def test_an_aggregate_is_stored_with_the_last_block_in_it(history: History) -> N
 def test_a_block_never_gets_the_number_of_one_that_was_deleted(path: Path) -> None:
     history = History.open(path)
     history.commit(everything(make_steps(range(10))))
-    history.pack(STREAM.id, {PLACE: True}, b"aggregate")
+    pack(history)
     _, through = history.load_aggregate(STREAM.id)
     history._writer.execute("DELETE FROM block")
     history.close()
@@ -172,7 +188,7 @@ def test_a_reader_sees_one_moment_whatever_is_written_meanwhile(history: History
     history.commit(everything(make_steps(range(10))))
     with history.reading() as reader:
         before = reader.heads(STREAM.id, 0, 99)
-        history.pack(STREAM.id, {PLACE: True}, b"")
+        pack(history)
         assert reader.heads(STREAM.id, 0, 99) == before
         assert len(reader.columns(before[0], ["step"])["step"]) == 10
 

@@ -1,13 +1,17 @@
 """Files that older versions wrote, and what is done with them."""
 
+import base64
+import json
 import sqlite3
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from penaltyscope_service.history import SCHEMA_VERSION, Archive, History, HistoryError
+from penaltyscope_service.history._payload import decode_block
 from tests.service.observed import batch, ending, open_observatory
-from tests.service.steps import make_steps
+from tests.service.steps import make_steps, same_steps
 
 
 def make_version_1(folder: Path) -> Path:
@@ -42,6 +46,35 @@ def test_a_file_of_version_1_is_brought_up_to_date_and_has_every_step(tmp_path: 
     connection.close()
 
 
+def test_packed_blocks_of_version_2_are_read_beside_new_ones(tmp_path: Path) -> None:
+    older = json.loads((Path(__file__).parent / "older" / "version_2.json").read_text())["noise"]
+    payload, rollup, plain = (base64.b64decode(older[k]) for k in ("packed", "rollup", "plain"))
+    expected = decode_block(
+        plain, pipeline="p", incarnation="first", terms=("a", "b"), rows=older["rows"]
+    )
+    observatory = open_observatory(tmp_path)
+    observatory.ingest([batch(expected, events=[ending("finished")])])
+    observatory.close()
+    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
+        changed = connection.execute(
+            "UPDATE block SET payload = ?, checksum = ? WHERE packed", (payload, crc32(payload))
+        )
+        assert changed.rowcount == 1
+        connection.execute("UPDATE rollup SET rows = ?", (rollup,))
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+
+    observatory = open_observatory(tmp_path)
+    new = make_steps(range(200, 300))
+    observatory.ingest([batch(new, events=[ending("finished", 200)])])
+    with observatory.archive("r") as archive:
+        assert archive is not None
+        blocks = [block for stream in archive.streams for block in archive.steps(stream)]
+    assert same_steps(blocks[0], expected)
+    assert same_steps(blocks[1], new)
+    observatory.close()
+
+
 def test_migrated_tables_are_those_of_a_new_file(tmp_path: Path) -> None:
     make_version_1(tmp_path)
     History.open(tmp_path / "history.sqlite").close()
@@ -54,7 +87,8 @@ def test_migrated_tables_are_those_of_a_new_file(tmp_path: Path) -> None:
             table: [column[1:] for column in connection.execute(f"PRAGMA table_info({table})")]
             for (table,) in sorted(names)
         }
-        tables.append(columns)
+        indexes = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'")
+        tables.append((columns, sorted(indexes)))
         connection.close()
     assert tables[0] == tables[1]
 

@@ -166,7 +166,7 @@ def test_a_full_disk_changes_nothing_and_the_same_batch_can_be_sent_again(
 
 def test_a_batch_that_cannot_be_taken_changes_nothing(observatory: Observatory) -> None:
     broken = replace(make_steps([1]), seq=np.array(["x"]))
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="invalid literal"):
         observatory.ingest([batch(make_steps([0])), batch(broken)])
     assert observatory.runs() == []
     assert observatory.ingest([batch(make_steps([0]))]).new_steps == 1
@@ -184,3 +184,17 @@ def test_blocks_that_cannot_be_packed_are_kept_small(
     observatory.ingest([batch(make_steps([2000]))])
     heads = writer.execute("SELECT packed, rows FROM block ORDER BY id").fetchall()
     assert heads == [(1, 1024), (0, 977)]
+
+
+def test_a_damaged_block_does_not_keep_other_streams_from_being_packed(
+    observatory: Observatory, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = observatory._history._writer
+    observatory.ingest([batch(make_steps(range(1000)), run=run) for run in ("a", "b")])
+    observatory.render()  # what was looked at is not in memory any more
+    damaged = observatory._registry.runs["a"].streams[0, "p"].row.id
+    writer.execute("UPDATE block SET payload = x'00' WHERE stream = ?", (damaged,))
+    observatory.ingest([batch(make_steps(range(1000, 1024)), run=run) for run in ("a", "b")])
+    assert f"blocks of stream {damaged} cannot be packed" in caplog.text
+    heads = writer.execute("SELECT stream = ?, packed, rows FROM block ORDER BY id", (damaged,))
+    assert heads.fetchall() == [(1, 0, 1000), (1, 0, 24), (0, 1, 1024)]

@@ -148,3 +148,18 @@ def test_what_nobody_looks_at_does_not_pile_up_in_memory(observatory: Observator
     streams = observatory._registry.streams.values()
     assert sum(stream.waiting_rows for stream in streams) < 2**18 < 550 * 500
     assert {run.steps for run in observatory.runs()} == {500}
+
+
+def test_a_list_of_many_runs_is_the_same_before_and_after_all_steps_were_aggregated(
+    observatory: Observatory,
+) -> None:
+    many = [f"run {i}" for i in range(150)]
+    for run in many:
+        observatory.ingest([batch(make_steps(range(3)), rank=rank, run=run) for rank in (0, 1)])
+        bad = make_steps([3], value=[[1.0, NAN]])
+        observatory.ingest([batch(bad, run=run, rank=1)])
+    glanced = observatory.runs()
+    for run in many:
+        assert observatory.run(run) is not None  # which aggregates its steps
+    assert observatory.runs() == glanced
+    assert {(run.steps, run.nonfinite_steps, run.last_step) for run in glanced} == {(7, 1, 3)}
