@@ -1,10 +1,10 @@
-"""The only wiring: settings in, one ASGI application out."""
+"""The only wiring: settings in, a whole service out."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
@@ -25,7 +25,6 @@ from penaltyscope_service.api import (
 from penaltyscope_service.assets import create_assets_router
 from penaltyscope_service.ingest import (
     GrpcServer,
-    Ingest,
     IngestMetrics,
     Receiver,
     Writer,
@@ -63,15 +62,25 @@ class _Rest(FastAPI):
         return super().openapi()
 
 
-def create_app(
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a server needs."""
+
+    app: ASGIApp
+    """Everything but OTLP over HTTP; its lifespan ends the writer and closes the history."""
+    receiver: Receiver
+    """Of OTLP, while the lifespan lasts."""
+
+
+def create_service(
     settings: Settings,
     *,
     gate: Gate | None = None,
     clock: Callable[[], float] = time.time,
     registry: CollectorRegistry | None = None,
     announce: Callable[[str], object] = str,
-) -> ASGIApp:
-    """The whole service; its lifespan ends the writer and closes the history.
+) -> Service:
+    """The whole service.
 
     Args:
         settings: limits and where the history lies; host and port are the server's business.
@@ -136,7 +145,7 @@ def create_app(
     rest.add_exception_handler(Exception, admit_defect)
     for router in _routers(observatory, writer, gate, registry, title=rest.title):
         rest.include_router(router)
-    return Ingest(SecurityHeaders(Guard(EncodedRunPaths(rest), gate)), receiver)
+    return Service(SecurityHeaders(Guard(EncodedRunPaths(rest), gate)), receiver)
 
 
 def _grpc(settings: Settings, receiver: Receiver) -> GrpcServer:

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from penaltyscope_service import server
 from penaltyscope_service.access import Gate, Token, TokensError, read_tokens
-from penaltyscope_service.app import create_app
+from penaltyscope_service.app import create_service
 from penaltyscope_service.commands import (
     back_up_history,
     doctor,
@@ -126,11 +126,12 @@ def serve(
         registry = CollectorRegistry()
         urls = [server.address(listening, tls=settings.tls)]
         try:
-            app = create_app(settings, gate=gate, registry=registry, announce=urls.append)
+            service = create_service(settings, gate=gate, registry=registry, announce=urls.append)
         except (OSError, sqlite3.Error, HistoryError) as error:
             fail(f"cannot open the history in {settings.data_dir} (--data-dir): {error}")
         server.run(
-            app,
+            service.app,
+            service.receiver,
             listening,
             limits=_limits(settings, registry),
             tls=settings.tls,

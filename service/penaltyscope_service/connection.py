@@ -69,7 +69,9 @@ class Connection(HttpToolsProtocol):
     """A connection of the server that is held to its limits."""
 
     limits: ConnectionLimits
-    _part: Reason | None = "head"
+    is_excess: bool = False
+    """Whether there are too many connections, and this one is only told so."""
+    part: Reason | None = "head"
     """What the client sends now; ``None`` between two requests."""
     _head_bytes: int = 0
     _owed: Reason | None = None
@@ -83,7 +85,8 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self.limits.max_connections:
             self.limits.ended("count")
             self.app = self.limits.overloaded
-        self._await(self._part)
+            self.is_excess = True
+        self._await(self.part)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Waits for nothing any more."""
@@ -95,24 +98,24 @@ class Connection(HttpToolsProtocol):
         """Waits for what is missing now: for a request that came in one piece, nothing."""
         self._head_bytes += len(data)  # and 0 again where a head begins
         super().data_received(data)
-        if self._part == "head" and self._head_bytes > _HEAD_BYTES:
+        if self.part == "head" and self._head_bytes > _HEAD_BYTES:
             self._end("head")
         else:
-            self._await(self._part)
+            self._await(self.part)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        self._part, self._head_bytes = "head", 0
+        self.part, self._head_bytes = "head", 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The end of its head."""
-        self._part = "body"
+        self.part = "body"
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The end of its body, which may have been answered before."""
-        self._part = None
+        self.part = None
         super().on_message_complete()
 
     def pause_writing(self) -> None:
@@ -144,8 +147,3 @@ class Connection(HttpToolsProtocol):
     def _end(self, reason: Reason) -> None:
         self.limits.ended(reason)
         self.transport.abort()
-
-
-def limited(limits: ConnectionLimits) -> type[Connection]:
-    """The protocol that the server makes connections of."""
-    return type("LimitedConnection", (Connection,), {"limits": limits})

@@ -1,6 +1,7 @@
 """Runs the application: one socket, one process, a clean end."""
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
@@ -12,7 +13,9 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from penaltyscope_service.connection import ConnectionLimits, limited
+from penaltyscope_service.connection import ConnectionLimits
+from penaltyscope_service.ingest import Receiver
+from penaltyscope_service.otlp import connections
 from penaltyscope_service.renewal import Renewal
 from penaltyscope_service.tls import Tls
 
@@ -54,6 +57,7 @@ def allow_connections(wanted: int) -> int:
 
 def run(
     app: ASGIApp,
+    receiver: Receiver,
     listening: socket.socket,
     *,
     limits: ConnectionLimits,
@@ -67,7 +71,8 @@ def run(
     files every few seconds finds them new.
 
     Args:
-        app: what to serve; its lifespan events are sent.
+        app: everything but OTLP; its lifespan events are sent.
+        receiver: of OTLP.
         listening: from :func:`bind`.
         limits: what a client may take.
         tls: how connections are protected; not at all by default.
@@ -77,7 +82,7 @@ def run(
     config = uvicorn.Config(
         app,
         access_log=False,
-        http=limited(limits),
+        http=connections(receiver, limits),
         lifespan="on",
         log_config=None,
         proxy_headers=False,
@@ -107,6 +112,9 @@ class _Server(uvicorn.Server):
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, self._renew)
             loop.call_later(_LOOK_SECONDS, self._look, loop)
+        # What was made by now lives as long as the process: no collection needs to look at it.
+        gc.collect()
+        gc.freeze()
         self._on_ready()
 
     def _renew(self) -> None:

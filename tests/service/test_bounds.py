@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from penaltyscope_service.app import create_app
+from penaltyscope_service.app import create_service
 from penaltyscope_service.settings import Settings
 from tests.service.blocks import make_block, make_request
-from tests.service.client import Client
+from tests.service.client import Client, ServiceClient
 
 PROTOBUF = {"content_type": "application/x-protobuf"}
 MANY = 10_000
@@ -19,7 +19,7 @@ MANY = 10_000
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    with Client(create_app(Settings(data_dir=tmp_path))) as client:
+    with ServiceClient(create_service(Settings(data_dir=tmp_path))) as client:
         yield client
 
 

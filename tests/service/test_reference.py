@@ -7,7 +7,7 @@ import jsonschema_rs
 import pytest
 
 from penaltyscope_service.access import Gate, add_token, read_tokens
-from penaltyscope_service.app import create_app
+from penaltyscope_service.app import create_service
 from penaltyscope_service.ingest._signal import SIGNALS
 from penaltyscope_service.settings import Settings
 from tests.service.client import Client
@@ -32,7 +32,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("document")
     secret = add_token(folder / "tokens.toml", "reader", ["read"])
     gate = Gate(read_tokens(folder / "tokens.toml"))
-    app = create_app(Settings(data_dir=folder), gate=gate)
+    app = create_service(Settings(data_dir=folder), gate=gate).app
     with Client(app) as client:
         answer = client.get("/openapi.json", authorization=f"Bearer {secret}")
     found: dict[str, Any] = answer.json()

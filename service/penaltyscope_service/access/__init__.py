@@ -5,7 +5,7 @@ from penaltyscope_service.access._document import DENIALS, describe_tokens
 from penaltyscope_service.access._file import TokensError, add_token, read_tokens
 from penaltyscope_service.access._gate import Gate
 from penaltyscope_service.access._guard import Guard
-from penaltyscope_service.access._headers import Headers
+from penaltyscope_service.access._headers import Headers, first_of_each
 from penaltyscope_service.access._metrics import QuotaMetrics
 from penaltyscope_service.access._tenant import Tenant, may_see, own_run
 from penaltyscope_service.access._token import Scope, Token
@@ -23,6 +23,7 @@ __all__ = [
     "TokensError",
     "add_token",
     "describe_tokens",
+    "first_of_each",
     "may_see",
     "own_run",
     "read_tokens",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from http import HTTPStatus
 
 from penaltyscope_service.access._denial import DeniedError
-from penaltyscope_service.access._headers import Headers, find
+from penaltyscope_service.access._headers import Headers
 from penaltyscope_service.access._host import check_host
 from penaltyscope_service.access._quota import Quota
 from penaltyscope_service.access._tenant import owner
@@ -108,7 +108,7 @@ class Gate:
 
 
 def _read_secret(headers: Headers, scope: Scope) -> bytes:
-    value = find(headers, b"authorization")
+    value = headers.get(b"authorization", b"")
     scheme, _, credentials = value.partition(b" ")
     match scheme.lower():
         case b"bearer":

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penaltyscope_service.access._denial import DeniedError
 from penaltyscope_service.access._gate import Gate
+from penaltyscope_service.access._headers import first_of_each
 from penaltyscope_service.access._tenant import with_tenant
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
@@ -30,7 +31,7 @@ class Guard:
         """Serves one request."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
-                token = self._gate.admit(scope["headers"], "read")
+                token = self._gate.admit(first_of_each(scope["headers"]), "read")
             except DeniedError as denied:
                 await _deny(denied)(scope, receive, send)
                 return

@@ -1,11 +1,11 @@
 """Headers, whichever transport brought them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-Headers = Sequence[tuple[bytes, bytes]]
+Headers = Mapping[bytes, bytes]
 """Of an HTTP request, or the metadata of a call; names in lower case."""
 
 
-def find(headers: Headers, name: bytes) -> bytes:
-    """The first value of a header; empty where there is none."""
-    return next((value for key, value in headers if key == name), b"")
+def first_of_each(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:
+    """By name; of those that come more than once, the first."""
+    return dict(reversed(pairs))

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from penaltyscope_service.access._denial import DeniedError
-from penaltyscope_service.access._headers import Headers, find
+from penaltyscope_service.access._headers import Headers
 
 _OURS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 """The usual ones, which to parse would cost more than the rest of the gate."""
@@ -26,7 +26,7 @@ def check_host(headers: Headers, names: Collection[str]) -> None:
     Raises:
         DeniedError: 421.
     """
-    host = find(headers, b"host")
+    host = headers.get(b"host", b"")
     name = _without_port(host.decode("latin-1").lower())
     if not host or name in _OURS or name in names or _is_address(name):
         return

@@ -1,6 +1,7 @@
 """Stop records that are laid out alike, read as columns straight from their bytes."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -31,6 +32,9 @@ _INTEGERS: Final = (wire.STEP, wire.SEQ)
 NAMES: Final = (wire.PIPELINE, wire.INCARNATION)
 """Strings that are other ones in every process, while all else is the same."""
 _FLAG_LIMIT: Final = 2 * TermFlag.DISABLED
+_FEW: Final = 64
+"""Up to so many numbers, a list is searched more quickly than an array."""
+_MOST_CACHED_TERMS: Final = 64
 
 Columns = dict[str, NDArray[Any]]
 
@@ -42,7 +46,7 @@ class KeyedSteps(NamedTuple):
     steps: StepBlock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
     """How the columns of a block are read from stop records of one layout."""
 
@@ -112,25 +116,31 @@ class Plan:
 
     def read(self, run: Run, terms: ScopeTerms, received_ns: int) -> KeyedSteps | None:
         """All records of a run; nothing where one of them may have to be refused."""
+        read = _read_key if self.terms <= _MOST_CACHED_TERMS else _read_key.__wrapped__
         try:
-            key = read_key(self.attributes | self._names(run), terms)
+            key = read(
+                self, terms, *(run.data[run.start + a : run.start + b] for a, b in self.names)
+            )
         except InvalidRecordError:
             return None
         doubles, integers = self.doubles(run), self.integers(run)
         stop_ns = _times(doubles[:, self.times].view(np.int64), received_ns)
         numbers = doubles[:, : self.times.start]
-        finite = bool(np.isfinite(numbers).all())
+        finite = 0 not in np.isfinite(numbers).tobytes()
         if len(key.terms) != self.terms or not _valid(stop_ns, integers, numbers, finite=finite):
             return None
         columns = {name: numbers[:, place] for name, place in self.columns.items()}
-        flags = integers[:, 2:].astype(np.int32)
-        if not self.flagged:
+        if self.flagged:
+            flags = integers[:, 2:].astype(np.int32)
+        else:
             flags = np.zeros((run.repeats, self.terms), np.int32)
         if self.flagged or not finite:
             flags = complete_flags(flags, columns["value"], columns["gradient_norm"])
         for name in ("base", "total_gradient_norm"):
             if name not in columns:
                 columns[name] = np.full(run.repeats, np.nan)
+        has_base = np.empty(run.repeats, np.bool_)
+        has_base.fill(wire.BASE in self.attributes)  # three times as quick as a `full`
         steps = StepBlock(
             pipeline=key.pipeline,
             incarnation=key.incarnation,
@@ -138,16 +148,18 @@ class Plan:
             step=integers[:, 0],
             seq=integers[:, 1],
             stop_ns=stop_ns,
-            has_base=np.full(run.repeats, wire.BASE in self.attributes),
+            has_base=has_base,
             flags=flags,
             **columns,
         )
         return KeyedSteps(key, steps)
 
-    def _names(self, run: Run) -> dict[str, Value]:
-        """By attribute, of the first record and so of all."""
-        texts = (run.data[run.start + a : run.start + b].decode() for a, b in self.names)
-        return dict(zip(NAMES, texts, strict=True))
+
+@lru_cache(maxsize=1024)
+def _read_key(plan: Plan, terms: ScopeTerms, pipeline: bytes, incarnation: bytes) -> StepKey:
+    """Raises InvalidRecordError."""
+    own = dict(zip(NAMES, (pipeline.decode(), incarnation.decode()), strict=True))
+    return read_key(plan.attributes | own, terms)
 
 
 def _absent(attributes: Attributes) -> list[str]:
@@ -165,17 +177,30 @@ def _valid(
     """Whether no record has a number that has to be refused."""
     duration = numbers[:, 0]
     return bool(
-        stop_ns.min() >= 0  # else it was beyond the largest signed integer
-        and integers[:, :2].max() <= MAX_COUNT
+        _least(stop_ns) >= 0  # else it was beyond the largest signed integer
+        and max(_most(integers[:, 0]), _most(integers[:, 1])) <= MAX_COUNT
         and (integers.shape[1] == 2 or integers[:, 2:].max() < _FLAG_LIMIT)
-        and duration.min() >= 0
-        and (finite or duration.max() < np.inf)
+        and (finite or np.isfinite(duration).all())
+        and _least(duration) >= 0
     )
+
+
+def _least(column: NDArray[Any]) -> float:
+    """Of numbers, none of them NaN."""
+    least: float = min(column.tolist()) if len(column) <= _FEW else column.min().item()
+    return least
+
+
+def _most(column: NDArray[Any]) -> float:
+    most: float = max(column.tolist()) if len(column) <= _FEW else column.max().item()
+    return most
 
 
 def _times(times: NDArray[np.int64], received_ns: int) -> NDArray[np.int64]:
     """``[N]``: the first that is not zero of each record's times, else when it was received."""
+    if times.shape[1] and np.count_nonzero(times[:, 0]) == len(times):
+        return times[:, 0]
     found = np.zeros(len(times), np.int64)
-    for column in range(times.shape[1]):
-        found = np.where(found == 0, times[:, column], found)
-    return found if found.all() else np.where(found == 0, received_ns, found)
+    for column in times.T:
+        found = np.where(found, found, column)
+    return np.where(found, found, received_ns)

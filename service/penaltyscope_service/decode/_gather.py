@@ -92,5 +92,5 @@ class GatherVarints:
         data, start, stride, count = run
         rows: NDArray[np.uint8] = np.ndarray((count, stride), np.uint8, data, start)
         digits = rows.take(self.bytes_of_record, axis=1) & 0x7F
-        numbers: NDArray[np.int64] = digits @ self.powers
+        numbers: NDArray[np.int64] = digits.dot(self.powers)  # quicker than @ for few
         return numbers

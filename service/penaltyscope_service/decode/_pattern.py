@@ -75,10 +75,11 @@ class Patterns:
 
     def find(self, data: bytes, start: int, stop: int) -> Pattern | None:
         """The pattern of which the bytes between two positions are one repetition, if known."""
-        if stop - start > _MOST_BYTES:
+        masks = self._masks.get(stop - start)
+        if masks is None:
             return None
-        raw: Bytes = np.ndarray((stop - start,), np.uint8, data, start)
-        for mask in self._masks.get(stop - start, ()):
+        raw: Bytes = np.frombuffer(data, np.uint8, stop - start, start)
+        for mask in masks:
             pattern = self._known.get((raw & mask).tobytes())
             if pattern is not None:
                 return pattern if _are_texts(data, start, pattern.names) else None

@@ -18,6 +18,7 @@ from penaltyscope_service.decode._field import (
     wrap,
 )
 from penaltyscope_service.decode._gather import Run
+from penaltyscope_service.decode._opening import Opening, Openings
 from penaltyscope_service.decode._pattern import Pattern, Patterns
 from penaltyscope_service.decode._record import InvalidRequestError, Record
 from penaltyscope_service.decode._resource import Columns, Resource, Scope, Speaker
@@ -28,6 +29,7 @@ _MOST_LESSONS: Final = 8
 """Patterns that are looked for in one scope; where there are more, looking does not pay."""
 _MOST_CACHED_BYTES: Final = 8192
 
+_OPENINGS: Final = Openings()
 _PATTERNS: Final = Patterns()
 
 
@@ -38,32 +40,55 @@ def read_protobuf(body: bytes) -> list[Resource]:
         InvalidRequestError: if the body is not such a message.
     """
     try:
-        return [_resource(body, expect(part, 1)) for part in fields(body, 0, len(body))]
+        opening = _OPENINGS.find(body) or _open(body)
+        if opening is None:
+            return [_resource(body, expect(part, 1)) for part in fields(body, 0, len(body))]
+        records = list(_records(body, opening.stop, len(body)))
+        return [Resource(opening.speaker, [Scope(opening.terms, records)])]
     except (UnknownFormError, InvalidRequestError):
         return list(read_stock(body))
+
+
+def _open(body: bytes) -> Opening | None:
+    """The opening of a request that has one resource and one scope; nothing for others."""
+    end = len(body)
+    resource = expect(read_field(body, 0, end), 1)
+    resource_head = expect(read_field(body, resource.start, resource.stop), 1)
+    scope = expect(read_field(body, resource_head.stop, resource.stop), 2)
+    if not resource.stop == scope.stop == end:
+        return None
+    scope_head = expect(read_field(body, scope.start, scope.stop), 1)
+    opening = Opening(
+        scope_head.stop,
+        _speaker_of(body[resource.start : resource_head.stop]),
+        _terms_of(body[scope.start : scope_head.stop]),
+    )
+    _OPENINGS.remember(body, opening)
+    return opening
 
 
 def _resource(body: bytes, part: Field) -> Resource:
     """A ``ResourceLogs``: a resource (1), then scopes (2), and nothing else."""
     first = expect(read_field(body, part.start, part.stop), 1)
     scopes = [_scope(body, expect(f, 2)) for f in fields(body, first.stop, part.stop)]
-    raw = body[part.start : first.stop]
-    speaker = _speaker if len(raw) <= _MOST_CACHED_BYTES else _speaker.__wrapped__
-    return Resource(speaker(raw), scopes)
+    return Resource(_speaker_of(body[part.start : first.stop]), scopes)
 
 
 def _scope(body: bytes, part: Field) -> Scope:
     """A ``ScopeLogs``: a scope (1), then records (2), and nothing else."""
     first = expect(read_field(body, part.start, part.stop), 1)
-    raw = body[part.start : first.stop]
-    terms = _terms if len(raw) <= _MOST_CACHED_BYTES else _terms.__wrapped__
-    return Scope(terms(raw), list(_records(body, first.stop, part.stop)))
+    records = list(_records(body, first.stop, part.stop))
+    return Scope(_terms_of(body[part.start : first.stop]), records)
 
 
 def _records(body: bytes, start: int, stop: int) -> Iterator[Record | Columns]:
     """In columns as far as possible."""
     lessons = 0
     read_until = start
+    whole = _PATTERNS.find(body, start, stop)
+    if whole is not None:
+        yield _columns(body, start, stop, 1, whole)
+        return
     while start < stop and lessons < _MOST_LESSONS:
         heads = _heads(body, start, stop)
         pattern = _PATTERNS.find(body, start, heads[-1].stop)
@@ -97,6 +122,16 @@ def _heads(body: bytes, start: int, stop: int) -> list[Field]:
         return [first]
     second = expect(read_field(body, first.stop, stop), 2)
     return [first] if second.stop - first.stop == first.stop - start else [first, second]
+
+
+def _speaker_of(resource: bytes) -> Speaker:
+    read = _speaker if len(resource) <= _MOST_CACHED_BYTES else _speaker.__wrapped__
+    return read(resource)
+
+
+def _terms_of(scope: bytes) -> ScopeTerms:
+    read = _terms if len(scope) <= _MOST_CACHED_BYTES else _terms.__wrapped__
+    return read(scope)
 
 
 @lru_cache(maxsize=1024)

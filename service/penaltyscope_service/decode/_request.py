@@ -1,8 +1,9 @@
 """A whole request: every record read, or refused on its own with a reason."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 from penaltyscope_events import Event, RunIdentity, StepBlock, names
@@ -59,8 +60,8 @@ def decode_logs(body: bytes, content_type: ContentType, *, received_ns: int = 0)
 class _Account:
     """What became of every record of a request."""
 
-    received: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
+    received: defaultdict[str, int] = field(default_factory=partial(defaultdict, int))
+    refused: defaultdict[str, int] = field(default_factory=partial(defaultdict, int))
     message: str = ""
     position: int = 0
     """Of the current record, counted through the whole request from 1."""

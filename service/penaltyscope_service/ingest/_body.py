@@ -1,4 +1,4 @@
-"""Reads a request's body and decompresses it, both bounded."""
+"""Decompresses a request's body, bounded."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -7,9 +7,7 @@ from typing import Final, Literal, Protocol
 
 from isal import isal_zlib
 from isal.isal_zlib import IsalError
-from starlette.types import Receive
 
-from penaltyscope_service.ingest._inflow import Inflow
 from penaltyscope_service.ingest._refusal import RefusedError
 
 if sys.version_info >= (3, 14):
@@ -47,32 +45,6 @@ _STREAMS: Final[Mapping[ContentEncoding, Callable[[], _Stream]]] = {
     "gzip": lambda: isal_zlib.decompressobj(_GZIP),
     "zstd": lambda: zstd.ZstdDecompressor(options=_ZSTD),
 }
-
-
-class ClientGoneError(Exception):
-    """The client hung up in the middle of its request: nobody is left to answer."""
-
-
-async def read_body(receive: Receive, limit: int, inflow: Inflow) -> bytes:
-    """The body as it was sent, at most ``limit`` bytes.
-
-    Raises:
-        ClientGoneError: if the client disconnects first.
-        RefusedError: 413, as soon as the body is too large; 503, if too many others are read.
-    """
-    chunks: list[bytes] = []
-    more = True
-    with inflow.body() as arriving:
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            chunks.append(message.get("body", b""))
-            arriving.add(len(chunks[-1]))
-            more = message.get("more_body", False)
-            if arriving.size > limit:
-                raise too_large(limit)
-    return b"".join(chunks)
 
 
 def decompress(body: bytes, encoding: ContentEncoding, limit: int) -> bytes:

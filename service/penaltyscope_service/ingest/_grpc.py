@@ -6,12 +6,13 @@ The messages stay bytes, so that they go through the same decoder as OTLP/HTTP's
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 
-from penaltyscope_service.access import Headers
+from penaltyscope_service.access import Headers, first_of_each
 from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
@@ -103,12 +104,13 @@ class GrpcServer:
             status, answer = HTTPStatus.OK, b""
             try:
                 token = self._receiver.admit(_headers(context))
-                with self._receiver.inflow.body() as arriving:
+                with closing(self._receiver.inflow.begin()) as arriving:
                     body = await self._read(messages)
                     arriving.add(len(body))
                 decoded = await self._receiver.keep(
                     signal, body, "application/x-protobuf", "identity", token=token
                 )
+                self._receiver.kept(decoded, token)
                 answer = signal.accept(decoded).SerializeToString()
             except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
                 refusal = as_refusal(error)
@@ -133,10 +135,12 @@ class GrpcServer:
 
 
 def _headers(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Headers:
-    return [
-        (name.encode(), value if isinstance(value, bytes) else value.encode())
-        for name, value in context.invocation_metadata() or ()
-    ]
+    return first_of_each(
+        [
+            (name.encode(), value if isinstance(value, bytes) else value.encode())
+            for name, value in context.invocation_metadata() or ()
+        ]
+    )
 
 
 def _fail(context: "grpc.aio.ServicerContext[bytes, bytes]", refusal: RefusedError) -> None:

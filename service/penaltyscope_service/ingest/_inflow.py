@@ -1,7 +1,5 @@
 """Bounds the memory of all bodies that are being read at the same time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
 
@@ -18,16 +16,15 @@ class Inflow:
         self._bodies = 0
         self._bytes = 0
 
-    @contextmanager
-    def body(self) -> Iterator["Arriving"]:
-        """Counts one body while it is read."""
-        arriving = Arriving(self)
+    def begin(self) -> "Arriving":
+        """Counts one more body, until it is closed."""
         self._bodies += 1
-        try:
-            yield arriving
-        finally:
-            self._bodies -= 1
-            self._bytes -= arriving.size
+        return Arriving(self)
+
+    def end(self, size: int) -> None:
+        """Forgets a body, of which so many bytes were counted."""
+        self._bodies -= 1
+        self._bytes -= size
 
     def add(self, size: int) -> None:
         """Counts bytes that have been read.
@@ -57,3 +54,7 @@ class Arriving:
         """Counts a chunk; raises RefusedError (503) if there is no room for it."""
         self.size += size
         self._inflow.add(size)
+
+    def close(self) -> None:
+        """It was read, or is not read any further."""
+        self._inflow.end(self.size)

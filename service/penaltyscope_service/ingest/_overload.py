@@ -6,6 +6,7 @@ from typing import Final
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from penaltyscope_service.access import first_of_each
 from penaltyscope_service.ingest._head import read_content_type
 from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._reply import refuse
@@ -25,7 +26,7 @@ async def overloaded(scope: Scope, receive: Receive, send: Send) -> None:
     refusal = RefusedError(
         HTTPStatus.SERVICE_UNAVAILABLE, _MESSAGE, retry_after_seconds=_RETRY_SECONDS
     )
-    reply = refuse(refusal, read_content_type(scope))
+    reply = refuse(refusal, read_content_type(first_of_each(scope["headers"])))
     headers = [*reply.headers, (b"connection", b"close")]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -1,5 +1,6 @@
 """What every request goes through, whichever transport brought it."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -45,7 +46,7 @@ class Receiver:
         self._writer.require_room()
         return token
 
-    async def keep(
+    def keep(
         self,
         signal: Signal,
         body: bytes,
@@ -53,8 +54,8 @@ class Receiver:
         encoding: ContentEncoding,
         *,
         token: Token | None,
-    ) -> Decoded:
-        """Decodes a body and keeps what is in it; returns when that is durable.
+    ) -> asyncio.Future[Decoded]:
+        """Decodes a body and keeps what is in it; done when that is durable.
 
         Args:
             signal: what is in it.
@@ -63,9 +64,12 @@ class Receiver:
             encoding: how it is compressed.
             token: from :meth:`admit`.
 
+        Returns:
+            What is to be counted by :meth:`kept`; raises InvalidRequestError if the body cannot be
+            decoded, RefusedError if it cannot be decompressed or kept.
+
         Raises:
-            InvalidRequestError: if it cannot be decoded.
-            RefusedError: if it cannot be decompressed or kept.
+            RefusedError: if there is no room.
         """
         self.metrics.received(len(body))
         received_ns = int(self._clock() * 1e9)
@@ -75,10 +79,12 @@ class Receiver:
             decoded = signal.decode(plain, content_type, received_ns=received_ns)
             return _of_tenant(decoded, token.tenant if token else None)
 
-        decoded = await self._writer.submit(len(body), decode)
+        return self._writer.submit(len(body), decode)
+
+    def kept(self, decoded: Decoded, token: Token | None) -> None:
+        """Counts what is durable."""
         self.metrics.kept(decoded)
         self._gate.charge(token, sum(decoded.received.values()) + sum(decoded.refused.values()))
-        return decoded
 
 
 def _of_tenant(decoded: Decoded, tenant: str | None) -> Decoded:

@@ -23,6 +23,8 @@ class Reply:
     status: HTTPStatus
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    fields: bytes
+    """The headers as they are sent."""
 
 
 def accept(signal: Signal, content_type: ContentType, decoded: Decoded) -> Reply:
@@ -65,4 +67,6 @@ def _reply(
         (b"content-length", str(len(body)).encode()),
         (b"x-content-type-options", b"nosniff"),
     ]
-    return Reply(status, common + headers, body)
+    headers = common + headers
+    fields = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return Reply(status, headers, body, fields)

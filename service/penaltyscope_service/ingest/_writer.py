@@ -6,9 +6,8 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from penaltyscope_service.decode import Batch, Decoded
 from penaltyscope_service.ingest._refusal import RefusedError
@@ -30,15 +29,15 @@ class Store(Protocol):
         """Keeps all of them, or raises and keeps none; durable on return."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
+class _Job(NamedTuple):
     size: int
     decode: Callable[[], Decoded]
     future: asyncio.Future[Decoded]
 
 
 _Decoded = tuple[_Job, Decoded]
-_Settled = tuple[asyncio.Future[Decoded], Decoded | Exception]
+_Settled = tuple[_Job, Decoded | Exception | None]
+"""Nothing for a request that nobody waited for any more."""
 
 
 class Writer:
@@ -84,29 +83,28 @@ class Writer:
                 retry_after_seconds=_BUSY_SECONDS,
             )
 
-    async def submit(self, size: int, decode: Callable[[], Decoded]) -> Decoded:
-        """Decodes a request and keeps what is in it; returns when that is durable.
+    def submit(self, size: int, decode: Callable[[], Decoded]) -> asyncio.Future[Decoded]:
+        """Decodes a request and keeps what is in it; done when that is durable.
 
         Args:
             size: bytes that the request holds in memory while it waits.
-            decode: called on the writer's thread; what it raises is raised here.
+            decode: called on the writer's thread; what it raises is raised by the result.
+
+        Returns:
+            What was decoded; raises RefusedError, 503, if the history cannot be written.
 
         Raises:
-            RefusedError: 503, if the queue is full or the history cannot be written.
+            RefusedError: 503, if the queue is full.
         """
         self.require_room()
         loop = asyncio.get_running_loop()
-        job = _Job(size, decode, loop.create_future())
+        future: asyncio.Future[Decoded] = loop.create_future()
         self._waiting_requests += 1
         self._waiting_bytes += size
         if not self._fresh:
             loop.call_soon(self._hand_over)
-        self._fresh.append(job)
-        try:
-            return await job.future
-        finally:
-            self._waiting_requests -= 1
-            self._waiting_bytes -= size
+        self._fresh.append(_Job(size, decode, future))
+        return future
 
     def _hand_over(self) -> None:
         jobs, self._fresh = self._fresh, []
@@ -129,13 +127,14 @@ class Writer:
         settled: list[_Settled] = []
         for job in jobs:
             if job.future.cancelled():  # nobody waits for it any more, as when the service ends
+                settled.append((job, None))
                 continue
             try:
                 decoded.append((job, job.decode()))
             except Exception as error:  # noqa: BLE001  # it belongs to the request, which raises it
-                settled.append((job.future, error))
+                settled.append((job, error))
         settled += self._commit(decoded)
-        _settle(settled)
+        self._settle(settled)
 
     def _commit(self, group: Sequence[_Decoded]) -> list[_Settled]:
         batches = [batch for _, decoded in group for batch in decoded.batches]
@@ -144,13 +143,32 @@ class Writer:
                 self._store.ingest(batches)
         except (OSError, sqlite3.Error) as error:
             _logger.error("the history cannot be written: %s", error)
-            return [(job.future, _unwritable(error)) for job, _ in group]
+            return [(job, _unwritable(error)) for job, _ in group]
         except Exception as error:  # noqa: BLE001  # as above
             if len(group) == 1:
-                return [(group[0][0].future, error)]
+                return [(group[0][0], error)]
             # One request must not take its neighbours down with it.
             return [settled for single in group for settled in self._commit([single])]
-        return [(job.future, decoded) for job, decoded in group]
+        return list(group)
+
+    def _settle(self, settled: Sequence[_Settled]) -> None:
+        """Wakes everyone who waits, each event loop once."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Settled]] = {}
+        for job, result in settled:
+            by_loop.setdefault(job.future.get_loop(), []).append((job, result))
+        for loop, results in by_loop.items():
+            loop.call_soon_threadsafe(self._set_results, results)
+
+    def _set_results(self, settled: Sequence[_Settled]) -> None:
+        for (size, _, future), result in settled:
+            self._waiting_requests -= 1
+            self._waiting_bytes -= size
+            if result is None or future.done():  # it was cancelled, perhaps meanwhile
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
 
 
 def _groups(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
@@ -164,25 +182,6 @@ def _groups(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
         group.append(job)
         size += job.size
     yield group
-
-
-def _settle(settled: Sequence[_Settled]) -> None:
-    """Wakes everyone who waits, each event loop once."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Settled]] = {}
-    for future, result in settled:
-        by_loop.setdefault(future.get_loop(), []).append((future, result))
-    for loop, results in by_loop.items():
-        loop.call_soon_threadsafe(_set_results, results)
-
-
-def _set_results(settled: Sequence[_Settled]) -> None:
-    for future, result in settled:
-        if future.done():  # it was cancelled meanwhile
-            continue
-        if isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
 
 
 def _unwritable(error: Exception) -> RefusedError:

@@ -10,7 +10,7 @@ import pytest
 
 from penaltyscope import client as package
 from penaltyscope.client import Client, Format, Quantity, State
-from penaltyscope_service.app import create_app
+from penaltyscope_service.app import create_service
 from penaltyscope_service.settings import Settings
 from tests.service.client import Client as Caller
 
@@ -23,7 +23,7 @@ OWN_PARAMETERS = {"runs": set[str](), "export": {"path"}}
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("document"))
-    with Caller(create_app(settings)) as caller:
+    with Caller(create_service(settings).app) as caller:
         found: dict[str, Any] = caller.get("/openapi.json").json()
     return found
 

@@ -9,11 +9,11 @@ import pytest
 
 from penaltyscope_events import StepBlock
 from penaltyscope_events.jsonl_reader import read_lines
-from penaltyscope_service.app import create_app
+from penaltyscope_service.app import create_service
 from penaltyscope_service.export import FORMATS, Format, export
 from penaltyscope_service.settings import Settings
 from tests.service.blocks import make_block, make_request
-from tests.service.client import Client
+from tests.service.client import Client, ServiceClient
 from tests.service.observed import batch, open_observatory
 from tests.service.steps import make_steps
 
@@ -22,7 +22,7 @@ PROTOBUF = "application/x-protobuf"
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    with Client(create_app(Settings(data_dir=tmp_path))) as client:
+    with ServiceClient(create_service(Settings(data_dir=tmp_path))) as client:
         for first in (0, 1500):
             body = make_request(make_block(1500, first=first), run='a/"b"\r\nö')
             assert client.post("/v1/logs", body, content_type=PROTOBUF).is_success

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from penaltyscope_events import Event, RunIdentity, TermFlag, encode_events, encode_request
-from penaltyscope_service.app import create_app
+from penaltyscope_service.app import create_service
 from penaltyscope_service.settings import Settings
 from tests.service.blocks import make_block, make_request
-from tests.service.client import Client
+from tests.service.client import Client, ServiceClient
 
 PROTOBUF = "application/x-protobuf"
 NOW = 1_700_000_100.0
@@ -21,7 +21,7 @@ NOW = 1_700_000_100.0
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    with Client(create_app(Settings(data_dir=tmp_path), clock=lambda: NOW)) as client:
+    with ServiceClient(create_service(Settings(data_dir=tmp_path), clock=lambda: NOW)) as client:
         yield client
 
 

@@ -1,61 +1,15 @@
-import asyncio
 import gzip
 import random
 import tracemalloc
 import zlib
-from collections.abc import Iterable
 
 import pytest
-from starlette.types import Message
 
-from penaltyscope_service.ingest._body import (
-    ClientGoneError,
-    ContentEncoding,
-    decompress,
-    read_body,
-)
-from penaltyscope_service.ingest._inflow import Inflow
+from penaltyscope_service.ingest._body import ContentEncoding, decompress
 from penaltyscope_service.ingest._refusal import RefusedError
 from tests.service.compression import COMPRESS, zstd_frame
 
 LIMIT = 100_000
-
-
-def read(messages: Iterable[Message], limit: int = LIMIT) -> bytes:
-    queue = iter(messages)
-
-    async def receive() -> Message:
-        return next(queue)
-
-    return asyncio.run(read_body(receive, limit, Inflow(limit)))
-
-
-def chunk(body: bytes, *, more: bool = True) -> Message:
-    return {"type": "http.request", "body": body, "more_body": more}
-
-
-def test_a_body_is_its_chunks_in_order() -> None:
-    assert read([chunk(b"ab"), chunk(b""), chunk(b"c", more=False)]) == b"abc"
-
-
-def test_an_empty_body_is_read() -> None:
-    assert read([{"type": "http.request"}]) == b""
-
-
-def test_a_body_of_exactly_the_limit_is_read() -> None:
-    assert read([chunk(b"abc", more=False)], limit=3) == b"abc"
-
-
-def test_reading_stops_at_the_chunk_that_is_too_much() -> None:
-    with pytest.raises(RefusedError, match="at most 3 bytes") as caught:
-        read([chunk(b"ab"), chunk(b"cd")], limit=3)  # a further read would raise StopIteration
-
-    assert caught.value.status == 413
-
-
-def test_a_client_that_hangs_up_is_gone() -> None:
-    with pytest.raises(ClientGoneError):
-        read([chunk(b"ab"), {"type": "http.disconnect"}])
 
 
 def test_identity_leaves_the_body_as_it_is() -> None:
@@ -155,18 +109,3 @@ def test_a_bomb_in_many_members_stops_at_the_limit(encoding: ContentEncoding) ->
         decompress(COMPRESS[encoding](bytes(1_000)) * 1_000, encoding, LIMIT)
 
     assert caught.value.status == 413
-
-
-def test_bodies_that_are_read_at_the_same_time_share_a_bound() -> None:
-    inflow = Inflow(1_000)
-    with inflow.body() as first:
-        first.add(2_000)  # alone, it may be of any size
-        with (
-            pytest.raises(RefusedError, match="2 bodies of 2001 bytes") as caught,
-            inflow.body() as second,
-        ):
-            second.add(1)
-        assert (caught.value.status, caught.value.retry_after_seconds) == (503, 1)
-    with inflow.body() as third, inflow.body() as fourth:
-        third.add(500)
-        fourth.add(500)

@@ -1,6 +1,7 @@
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -23,7 +24,11 @@ def start(store: MemoryStore, *, max_requests: int = 10, max_bytes: int = 1_000)
     return writer
 
 
-async def wait_until_taken(gate: threading.Event, task: asyncio.Task[Decoded]) -> None:
+async def submit_one(writer: Writer, decode: Callable[[], Decoded]) -> Decoded:
+    return await writer.submit(1, decode)
+
+
+async def wait_until_taken(gate: threading.Event, task: asyncio.Future[Decoded]) -> None:
     """Lets the task hand its request over; the store's gate keeps it there."""
     assert not gate.is_set()
     await asyncio.sleep(0)
@@ -34,7 +39,7 @@ def test_a_request_is_kept_before_it_is_answered() -> None:
     store = MemoryStore()
     writer = start(store)
 
-    decoded = asyncio.run(writer.submit(1, decode))
+    decoded = asyncio.run(submit_one(writer, decode))
 
     assert decoded.received == {"pipeline.start": 3, "pipeline.stop": 3}
     assert store.steps == 3
@@ -47,7 +52,7 @@ def test_nothing_is_answered_while_the_store_is_at_work() -> None:
     writer = start(store)
 
     async def submit() -> None:
-        task = asyncio.create_task(writer.submit(1, decode))
+        task = writer.submit(1, decode)
         await wait_until_taken(store.gate, task)
         assert store.steps == 0
         store.gate.set()
@@ -67,7 +72,7 @@ def test_a_full_queue_refuses_and_takes_requests_again_when_it_has_emptied(
     writer = start(store, **limits)
 
     async def submit() -> None:
-        tasks = [asyncio.create_task(writer.submit(10, decode)) for _ in range(2)]
+        tasks = [writer.submit(10, decode) for _ in range(2)]
         await wait_until_taken(store.gate, tasks[-1])
         with pytest.raises(RefusedError, match="2 requests of 20 bytes are waiting") as caught:
             await writer.submit(10, decode)
@@ -92,12 +97,12 @@ def test_a_store_that_cannot_write_refuses_for_now_and_the_writer_goes_on(
     writer = start(store)
 
     with pytest.raises(RefusedError, match="history cannot be written at the moment") as caught:
-        asyncio.run(writer.submit(1, decode))
+        asyncio.run(submit_one(writer, decode))
     assert caught.value.status == 503
     assert caught.value.retry_after_seconds == 10
 
     store.error = None
-    asyncio.run(writer.submit(1, decode))
+    asyncio.run(submit_one(writer, decode))
     assert store.steps == 3
     writer.close()
 
@@ -107,10 +112,10 @@ def test_a_defect_fails_its_own_request_only() -> None:
     writer = start(store)
 
     with pytest.raises(ZeroDivisionError, match="a defect"):
-        asyncio.run(writer.submit(1, decode))
+        asyncio.run(submit_one(writer, decode))
 
     store.error = None
-    asyncio.run(writer.submit(1, decode))
+    asyncio.run(submit_one(writer, decode))
     assert store.steps == 3
     writer.check()
     writer.close()
@@ -120,7 +125,7 @@ def test_what_decoding_raises_is_raised_to_whoever_submitted() -> None:
     writer = start(MemoryStore())
 
     with pytest.raises(InvalidRequestError):
-        asyncio.run(writer.submit(1, lambda: decode_logs(b"\xff", "application/x-protobuf")))
+        asyncio.run(submit_one(writer, lambda: decode_logs(b"\xff", "application/x-protobuf")))
     writer.close()
 
 
@@ -130,7 +135,7 @@ def test_requests_that_wait_share_a_transaction() -> None:
     writer = start(store, max_requests=100)
 
     async def submit() -> None:
-        tasks = [asyncio.create_task(writer.submit(1, decode)) for _ in range(40)]
+        tasks = [writer.submit(1, decode) for _ in range(40)]
         await wait_until_taken(store.gate, tasks[-1])
         store.gate.set()
         await asyncio.gather(*tasks)
@@ -149,10 +154,7 @@ def test_a_defect_takes_none_of_its_neighbours_down() -> None:
     store.poison = "poison"
 
     async def submit() -> None:
-        tasks = [
-            asyncio.create_task(writer.submit(1, one))
-            for one in (decode, decode, lambda: other, decode)
-        ]
+        tasks = [writer.submit(1, one) for one in (decode, decode, lambda: other, decode)]
         await wait_until_taken(store.gate, tasks[-1])
         store.gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -170,7 +172,7 @@ def test_a_request_that_nobody_waits_for_any_more_is_passed_over() -> None:
     writer = start(store)
 
     async def submit() -> None:
-        first, second = (asyncio.create_task(writer.submit(1, decode)) for _ in range(2))
+        first, second = (writer.submit(1, decode) for _ in range(2))
         await wait_until_taken(store.gate, second)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -190,7 +192,7 @@ def test_closing_keeps_what_was_queued_before() -> None:
     writer = start(store)
 
     async def submit() -> None:
-        tasks = [asyncio.create_task(writer.submit(1, decode)) for _ in range(3)]
+        tasks = [writer.submit(1, decode) for _ in range(3)]
         await wait_until_taken(store.gate, tasks[-1])
         closing = asyncio.create_task(asyncio.to_thread(writer.close))
         store.gate.set()

@@ -1,7 +1,9 @@
 """What each kind of request is answered, byte for byte; afterwards a good one is still taken."""
 
+import gc
 import gzip
 import random
+import weakref
 from collections.abc import Iterator
 
 import orjson
@@ -17,13 +19,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from prometheus_client import CollectorRegistry, generate_latest
-from starlette.responses import PlainTextResponse
 
 from penaltyscope_service.access import Gate
-from penaltyscope_service.ingest import Ingest, IngestMetrics, Receiver, Writer
+from penaltyscope_service.ingest import SIGNALS, Exchange, IngestMetrics, Receiver, Reply, Writer
 from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import encode, stop
-from tests.service.ingest.asgi import Answer, post
+from tests.service.ingest.exchanging import Answer, post
 from tests.service.ingest.store import MemoryStore
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -44,10 +45,10 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def app(store: MemoryStore, registry: CollectorRegistry) -> Iterator[Ingest]:
+def receiver(store: MemoryStore, registry: CollectorRegistry) -> Iterator[Receiver]:
     writer = Writer(store, max_requests=10, max_bytes=1_000_000)
     writer.start()
-    receiver = Receiver(
+    yield Receiver(
         writer=writer,
         metrics=IngestMetrics(registry),
         max_body_bytes=LIMIT,
@@ -55,20 +56,19 @@ def app(store: MemoryStore, registry: CollectorRegistry) -> Iterator[Ingest]:
         clock=lambda: 1.5,
         gate=Gate(),
     )
-    yield Ingest(PlainTextResponse("the rest", 418), receiver)
     writer.close()
 
 
-def send(app: Ingest, *chunks: bytes, path: str = "/v1/logs", **headers: str) -> Answer:
+def send(receiver: Receiver, *chunks: bytes, path: str = "/v1/logs", **headers: str) -> Answer:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    answer = post(app, path, chunks, headers=PROTOBUF | named)
+    answer = post(receiver, path, chunks, headers=PROTOBUF | named)
     assert answer is not None
     return answer
 
 
-def assert_takes_a_good_request(app: Ingest, store: MemoryStore) -> None:
+def assert_takes_a_good_request(receiver: Receiver, store: MemoryStore) -> None:
     before = store.steps
-    assert send(app, GOOD).status == 200
+    assert send(receiver, GOOD).status == 200
     assert store.steps == before + 3
 
 
@@ -82,9 +82,9 @@ def assert_takes_a_good_request(app: Ingest, store: MemoryStore) -> None:
     ],
 )
 def test_a_good_request_is_kept_and_answered_with_an_empty_response(
-    app: Ingest, store: MemoryStore, content_type: str
+    receiver: Receiver, store: MemoryStore, content_type: str
 ) -> None:
-    answer = send(app, GOOD, content_type=content_type)
+    answer = send(receiver, GOOD, content_type=content_type)
 
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/x-protobuf"
@@ -94,25 +94,25 @@ def test_a_good_request_is_kept_and_answered_with_an_empty_response(
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8"])
-def test_json_is_answered_in_json(app: Ingest, content_type: str) -> None:
-    answer = send(app, b'{"resourceLogs": []}', content_type=content_type)
+def test_json_is_answered_in_json(receiver: Receiver, content_type: str) -> None:
+    answer = send(receiver, b'{"resourceLogs": []}', content_type=content_type)
 
     assert (answer.status, answer.body) == (200, b"{}")
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_gzip_and_chunks_make_no_difference(app: Ingest, store: MemoryStore) -> None:
+def test_gzip_and_chunks_make_no_difference(receiver: Receiver, store: MemoryStore) -> None:
     body = gzip.compress(GOOD)
 
-    assert send(app, body[:10], b"", body[10:], content_encoding="gzip").status == 200
-    assert send(app, GOOD[:10], GOOD[10:], content_encoding="identity").status == 200
+    assert send(receiver, body[:10], b"", body[10:], content_encoding="gzip").status == 200
+    assert send(receiver, GOOD[:10], GOOD[10:], content_encoding="identity").status == 200
     assert store.steps == 6
 
 
-def test_refused_records_make_a_partial_success(app: Ingest, store: MemoryStore) -> None:
+def test_refused_records_make_a_partial_success(receiver: Receiver, store: MemoryStore) -> None:
     body = encode("application/x-protobuf", stop(), stop({"penaltyscope.seq": -1}))
 
-    response = ExportLogsServiceResponse.FromString(send(app, body).body)
+    response = ExportLogsServiceResponse.FromString(send(receiver, body).body)
 
     assert response.partial_success.rejected_log_records == 1
     assert response.partial_success.error_message == (
@@ -122,10 +122,12 @@ def test_refused_records_make_a_partial_success(app: Ingest, store: MemoryStore)
     assert store.steps == 1
 
 
-def test_a_partial_success_in_json_writes_its_count_as_int64_are_written(app: Ingest) -> None:
+def test_a_partial_success_in_json_writes_its_count_as_int64_are_written(
+    receiver: Receiver,
+) -> None:
     body = encode("application/json", stop(without="penaltyscope.seq"))
 
-    answer = send(app, body, content_type="application/json")
+    answer = send(receiver, body, content_type="application/json")
 
     assert orjson.loads(answer.body) == {
         "partialSuccess": {
@@ -135,14 +137,14 @@ def test_a_partial_success_in_json_writes_its_count_as_int64_are_written(app: In
     }
 
 
-def test_spans_and_metrics_are_answered_with_an_honest_partial_success(app: Ingest) -> None:
+def test_spans_and_metrics_are_answered_with_an_honest_partial_success(receiver: Receiver) -> None:
     traces = ExportTraceServiceRequest()
     traces.resource_spans.add().scope_spans.add().spans.add()
     metrics = ExportMetricsServiceRequest()
     metrics.resource_metrics.add().scope_metrics.add().metrics.add().gauge.data_points.add()
 
-    spans = send(app, traces.SerializeToString(), path="/v1/traces")
-    points = send(app, metrics.SerializeToString(), path="/v1/metrics")
+    spans = send(receiver, traces.SerializeToString(), path="/v1/traces")
+    points = send(receiver, metrics.SerializeToString(), path="/v1/metrics")
 
     assert (spans.status, points.status) == (200, 200)
     span_success = ExportTraceServiceResponse.FromString(spans.body).partial_success
@@ -192,11 +194,11 @@ MALFORMED: dict[str, Malformed] = {
 @pytest.mark.parametrize("path", ["/v1/logs", "/v1/traces", "/v1/metrics"])
 @pytest.mark.parametrize("case", MALFORMED.values(), ids=MALFORMED)
 def test_a_request_that_cannot_be_read_gets_a_status_in_its_own_encoding(
-    app: Ingest, store: MemoryStore, path: str, case: Malformed
+    receiver: Receiver, store: MemoryStore, path: str, case: Malformed
 ) -> None:
     headers, body, status, code, message = case
 
-    answer = post(app, path, [body], headers=headers)
+    answer = post(receiver, path, [body], headers=headers)
 
     assert answer is not None
     assert answer.status == status
@@ -204,7 +206,7 @@ def test_a_request_that_cannot_be_read_gets_a_status_in_its_own_encoding(
     assert (got_code, got_message[: len(message)]) == (code, message)
     own = PROTOBUF if headers.get("content-type") == "application/x-protobuf" else JSON
     assert answer.headers["content-type"] == own["content-type"]
-    assert_takes_a_good_request(app, store)
+    assert_takes_a_good_request(receiver, store)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +222,13 @@ def test_a_request_that_cannot_be_read_gets_a_status_in_its_own_encoding(
     ],
 )
 def test_a_field_of_the_wrong_type_is_named(
-    app: Ingest, store: MemoryStore, path: str, document: object, message: str
+    receiver: Receiver, store: MemoryStore, path: str, document: object, message: str
 ) -> None:
-    answer = send(app, orjson.dumps(document), path=path, content_type="application/json")
+    answer = send(receiver, orjson.dumps(document), path=path, content_type="application/json")
 
     assert answer.status == 400
     assert read_status(answer) == (3, message)
-    assert_takes_a_good_request(app, store)
+    assert_takes_a_good_request(receiver, store)
 
 
 def read_status(answer: Answer) -> tuple[int, str]:
@@ -237,75 +239,72 @@ def read_status(answer: Answer) -> tuple[int, str]:
     return parsed.code, parsed.message
 
 
-def test_a_body_that_is_announced_too_large_is_refused_before_it_is_read(app: Ingest) -> None:
-    assert send(app, GOOD, content_length=str(LIMIT + 1)).read == 0
+def test_a_body_that_is_announced_too_large_is_refused_before_it_is_read(
+    receiver: Receiver,
+) -> None:
+    assert send(receiver, GOOD, content_length=str(LIMIT + 1)).read == 0
 
 
-def test_a_body_that_grows_too_large_is_refused_at_once(app: Ingest) -> None:
-    answer = send(app, bytes(LIMIT), b"x", b"never read")
+def test_a_body_that_grows_too_large_is_refused_at_once(receiver: Receiver) -> None:
+    answer = send(receiver, bytes(LIMIT), b"x", b"never read")
 
     assert (answer.status, answer.read) == (413, 2)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS", "DELETE"])
-def test_only_post_is_allowed(app: Ingest, method: str) -> None:
-    answer = post(app, "/v1/logs", [GOOD], headers=PROTOBUF, method=method)
+def test_only_post_is_allowed(receiver: Receiver, method: str) -> None:
+    answer = post(receiver, "/v1/logs", [GOOD], headers=PROTOBUF, method=method)
 
     assert answer is not None
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
     assert read_status(answer) == (12, f"method must be POST, got {method}.")
 
 
-def test_a_client_that_hangs_up_in_the_middle_is_harmless(app: Ingest, store: MemoryStore) -> None:
-    assert post(app, "/v1/logs", [GOOD[:50]], headers=PROTOBUF, hang_up=True) is None
+def test_a_client_that_hangs_up_in_the_middle_is_harmless(
+    receiver: Receiver, store: MemoryStore
+) -> None:
+    assert post(receiver, "/v1/logs", [GOOD[:50]], headers=PROTOBUF, hang_up=True) is None
 
     assert store.steps == 0
-    assert_takes_a_good_request(app, store)
+    assert_takes_a_good_request(receiver, store)
 
 
 def test_a_store_that_cannot_write_answers_503_and_says_when_to_try_again(
-    app: Ingest, store: MemoryStore
+    receiver: Receiver, store: MemoryStore
 ) -> None:
     store.error = OSError(28, "No space left on device")
 
-    answer = send(app, GOOD)
+    answer = send(receiver, GOOD)
 
     assert (answer.status, answer.headers["retry-after"]) == (503, "10")
     code, message = read_status(answer)
     assert code == 14
     assert "No space left on device" in message
     store.error = None
-    assert_takes_a_good_request(app, store)
+    assert_takes_a_good_request(receiver, store)
 
 
 def test_a_defect_answers_500_without_telling_what_is_inside(
-    app: Ingest, store: MemoryStore, caplog: pytest.LogCaptureFixture
+    receiver: Receiver, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.error = ZeroDivisionError("secret")
 
-    answer = send(app, GOOD)
+    answer = send(receiver, GOOD)
 
     assert answer.status == 500
     assert read_status(answer) == (13, "internal error; see the log.")
     assert "secret" in caplog.text
     store.error = None
-    assert_takes_a_good_request(app, store)
-
-
-def test_every_other_path_goes_on_to_the_rest(app: Ingest) -> None:
-    for path in ("/", "/v1/logs/", "/v1/log", "/V1/LOGS"):
-        answer = post(app, path, [b""], headers={})
-        assert answer is not None
-        assert (answer.status, answer.body) == (418, b"the rest")
+    assert_takes_a_good_request(receiver, store)
 
 
 def test_everything_is_counted_once_it_is_durable(
-    app: Ingest, store: MemoryStore, registry: CollectorRegistry
+    receiver: Receiver, store: MemoryStore, registry: CollectorRegistry
 ) -> None:
-    send(app, GOOD)
+    send(receiver, GOOD)
     store.error = OSError("full")
-    send(app, GOOD)
-    send(app, b"\xff")
+    send(receiver, GOOD)
+    send(receiver, b"\xff")
 
     text = generate_latest(registry).decode()
     assert 'penaltyscope_ingest_records_total{event="pipeline.stop"} 3.0' in text
@@ -315,3 +314,24 @@ def test_everything_is_counted_once_it_is_durable(
     assert 'penaltyscope_ingest_request_duration_seconds_count{code="400"} 1.0' in text
     assert 'penaltyscope_ingest_request_duration_seconds_count{code="413"} 0.0' in text
     assert "penaltyscope_ingest_request_size_bytes_count 3.0" in text
+
+
+def test_whoever_was_answered_is_freed_without_a_collection(receiver: Receiver) -> None:
+    class Asker:
+        def ask(self) -> None:
+            self.exchange = Exchange(receiver, SIGNALS["/v1/logs"], self.take)
+            self.exchange.begin("GET", {})
+
+        def take(self, reply: Reply) -> None:
+            self.status = reply.status
+
+    asker = Asker()
+    asker.ask()
+    assert asker.status == 405
+    freed = weakref.ref(asker)
+    gc.disable()
+    try:
+        del asker
+        assert freed() is None
+    finally:
+        gc.enable()
