@@ -28,6 +28,9 @@ _DOUBLE_STRIDE = 11
 """Bytes of a double in an ArrayValue: values (1), length 9, double_value (4), and the double."""
 _TIME_STRIDE = 9
 """Bytes from the time of a record to the time it was observed: the one, and the other's tag."""
+_SHIFTS = 7 * np.arange(10, dtype=np.uint64)[:, None]
+_MORE = np.array([0x80] * 9 + [0], np.uint64)[:, None]
+"""What tells that another byte follows: in all but the last."""
 _VARINT_LIMITS = np.array([1 << 7 * digits for digits in range(1, 10)], np.uint64)
 
 
@@ -54,6 +57,9 @@ class _Form(NamedTuple):
 
 def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slice, _Form]]:
     count, terms = block.flags.shape
+    if count and (only := _only_form(block, traces)) is not None:
+        yield slice(0, count), only
+        return
     forms = np.zeros((5 + terms, count), np.int8)
     forms[0] = _digits(block.step)
     forms[1] = _digits(block.seq)
@@ -71,6 +77,32 @@ def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slic
             yield slice(first, last), _Form(step, seq, base, traced, flagged, tuple(wide))
 
 
+def _only_form(block: StepBlock, traces: Sequence[Trace]) -> _Form | None:
+    """That of all steps, if none has flags or a span: what most blocks are, for little."""
+    count, terms = block.flags.shape
+    with_base = np.count_nonzero(block.has_base)
+    if with_base % count or traces.count(None) < count or np.count_nonzero(block.flags):
+        return None
+    digits = []
+    for column in (block.step, block.seq):
+        least = _digits_of(int(np.minimum.reduce(column)))
+        if least != _digits_of(int(np.maximum.reduce(column))):
+            return None
+        digits.append(least)
+    return _Form(
+        digits[0],
+        digits[1],
+        has_base=with_base > 0,
+        traced=False,
+        flagged=False,
+        wide_flags=(False,) * terms,
+    )
+
+
+def _digits_of(number: int) -> int:
+    return max((number.bit_length() + 6) // 7, 1) if number >= 0 else 10
+
+
 def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
     """Bytes that each number takes as a varint."""
     return _VARINT_LIMITS.searchsorted(column.view(np.uint64), side="right") + 1
@@ -81,17 +113,16 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form
     rows = _Rows(template, part.stop - part.start)
     step = _varints(block.step[part], form.step_digits)
     seq = _varints(block.seq[part], form.seq_digits)
-    for record, time_ns in (("start", block.start_ns[part]), ("stop", block.stop_ns[part])):
-        rows.write_times(f"{record} times", time_ns)
-        rows.write_bytes(f"{record} step", step)
-        rows.write_bytes(f"{record} seq", seq)
-        if form.traced:
-            ids = b"".join(trace + span for trace, span in filter(None, traces[part]))
-            both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
-            rows.write_bytes(f"{record} trace", both[:, :16])
-            rows.write_bytes(f"{record} span", both[:, 16:])
-    nonfinite = block.nonfinite[part]
-    if nonfinite.any():
+    rows.write_times("start times", block.start_ns[part])
+    rows.write_times("stop times", block.stop_ns[part])
+    rows.write_twice("step", step)
+    rows.write_twice("seq", seq)
+    if form.traced:
+        ids = b"".join(trace + span for trace, span in filter(None, traces[part]))
+        both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
+        rows.write_twice("trace", both[:, :16])
+        rows.write_twice("span", both[:, 16:])
+    if (form.flagged or form.has_base) and np.count_nonzero(nonfinite := block.nonfinite[part]):
         severity = np.where(nonfinite, SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
         rows.write_bytes("severity", severity[:, None])
     if form.has_base:
@@ -110,12 +141,9 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form
 
 def _varints(column: NDArray[np.int64], digits: int) -> NDArray[np.uint8]:
     """``[N, digits]``: numbers of that many bytes each, seven bits a byte, the lowest first."""
+    shifts, more = _SHIFTS[:digits], _MORE[-digits:]
     # Digit by digit: arrays are quick along their long side only.
-    bytes_ = np.empty((digits, len(column)), np.uint8)
-    for digit in range(digits):
-        bytes_[digit] = column.view(np.uint64) >> np.uint64(7 * digit)
-    bytes_ |= 0x80
-    bytes_[-1] &= 0x7F
+    bytes_ = (column.view(np.uint64) >> shifts | more).astype(np.uint8)
     return bytes_.T
 
 
@@ -146,6 +174,13 @@ class _Rows:
     def write_bytes(self, slot: str, column: NDArray[np.uint8]) -> None:
         """Puts ``[N, B]`` bytes in place."""
         self._view(slot, column.shape, "u1", 1)[...] = column
+
+    def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
+        """Puts ``[N, B]`` bytes in place in the start and in the stop record."""
+        first = self._slots[f"start {what}"]
+        strides = self._width, self._slots[f"stop {what}"] - first, 1
+        shape = len(column), 2, column.shape[1]
+        np.ndarray(shape, "u1", self.data, first, strides)[...] = column[:, None]
 
     def write_flags(self, flags: NDArray[np.int32], wide: NDArray[np.bool_]) -> None:
         """Puts ``[N, T]`` flags of one or two bytes in place."""
