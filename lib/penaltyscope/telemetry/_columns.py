@@ -11,16 +11,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from penaltyscope.result import Layout, Statistics
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._digits import EXACT, OF_A_NORM, OF_A_NUMBER, rounded
+from penaltyscope.telemetry._digits import EXACT, OF_A_NORM, OF_A_NUMBER, round_off
 from penaltyscope.telemetry._rows import Row, brought_width, weights_on_device
 from penaltyscope.telemetry._spanned import traces
 from penaltyscope.telemetry._transfer import Numbers
 from penaltyscope_events import StepBlock, TermFlag, complete_flags
 
 _NOT_MEASURED = int(TermFlag.NORM_NOT_MEASURED)  # arithmetic of flags costs more than of arrays
+_ORDINARY = 1e300
 _LARGE_SCALE = 256.0
 """A gradient scaler starts at 65,536; what people multiply a loss by themselves is smaller."""
 
@@ -30,14 +32,81 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
     statistics = [row[2] for row in rows]
     first = statistics[0]
     layout, terms = first.layout, len(first.layout.terms)
-    finite = bool(np.isfinite(numbers).all())
-    parts = _split(first, numbers)
-    weights = _weights(statistics, parts.weights)
+    ordinary = _ordinary(numbers)
     # Side by side, so that all are taken over, and rounded, at once.
     sheet = numbers.take(_order(layout.parts, layout.known, first.has_base), axis=1)
     columns = _columns(sheet, terms)
-    columns.weight[...] = weights
     columns.duration[...] = [s.duration for s in statistics]
+    known = _constant_weights(statistics) if ordinary and _steady(layout) else None
+    if known is not None:
+        columns.weight[...] = known
+        np.multiply(columns.value, known, out=columns.contribution)
+        flags = np.zeros((len(rows), terms), np.int32)
+    else:
+        flags = _complete(statistics, numbers, columns, finite=ordinary)
+    if first.dtype.itemsize <= torch.float32.itemsize:
+        round_off(sheet, _bits(terms), ordinary=ordinary)
+    counts = np.array(
+        [[s.step for s in statistics], [row[1] for row in rows], [s.stop_ns for s in statistics]],
+        np.int64,
+    )
+    traced, sampled = traces([row[3] for row in rows])
+    return Steps(
+        StepBlock(
+            pipeline=rows[0][0].name,
+            incarnation=incarnation,
+            terms=layout.terms,
+            step=counts[0],
+            seq=counts[1],
+            stop_ns=counts[2],
+            has_base=(np.ones if first.has_base else np.zeros)(len(rows), bool),
+            flags=flags,
+            **columns._asdict(),
+        ),
+        traced,
+        sampled,
+    )
+
+
+def _ordinary(numbers: Numbers) -> bool:
+    """Whether all are finite, and so far from infinite that rounding leaves them so."""
+    least, most = (extreme.reduce(numbers, axis=None) for extreme in (np.minimum, np.maximum))
+    return bool(-_ORDINARY < least and most < _ORDINARY)
+
+
+def _steady(layout: Layout) -> bool:
+    """Whether every term counts and is measured, and nothing has to be put together."""
+    return (
+        not layout.tapped
+        and len(layout.known_sums) == 1
+        and all(layout.active)
+        and all(layout.measured)
+    )
+
+
+def _constant_weights(statistics: Sequence[Statistics]) -> Numbers | None:
+    """``[T]``, if they are numbers that stay the same, none of them 0."""
+    first = statistics[0].weights
+    # Asked first: to compare what is on a device would wait for it.
+    if any(isinstance(weight, Tensor) for weight in first) or not all(first):
+        return None
+    same = [s.weights for s in statistics].count(first) == len(statistics)
+    return _vector(first) if same else None
+
+
+@lru_cache(maxsize=64)
+def _vector(weights: tuple[float, ...]) -> Numbers:
+    return np.array(weights, np.float64)
+
+
+def _complete(
+    statistics: Sequence[Statistics], numbers: Numbers, columns: "_Columns", *, finite: bool
+) -> NDArray[np.int32]:
+    """Fills in what is not the same for all steps; returns their flags."""
+    layout = statistics[0].layout
+    parts = _split(statistics[0], numbers)
+    weights = _weights(statistics, parts.weights)
+    columns.weight[...] = weights
     _contribute(layout, weights, columns)
     measured = _measure(layout, weights, parts, columns)
     flags = _known_flags(layout, parts, finite=finite)
@@ -48,24 +117,7 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
         np.copyto(columns.gradient_norm, np.nan, where=~measured)
     if layout.tapped or not (finite and whole):
         flags = complete_flags(flags, columns.value, columns.gradient_norm)
-    if first.dtype.itemsize <= torch.float32.itemsize:
-        columns = _columns(rounded(sheet, _bits(terms)), terms)
-    traced, sampled = traces([row[3] for row in rows])
-    return Steps(
-        StepBlock(
-            pipeline=rows[0][0].name,
-            incarnation=incarnation,
-            terms=layout.terms,
-            step=np.array([s.step for s in statistics], np.int64),
-            seq=np.array([row[1] for row in rows], np.int64),
-            stop_ns=np.array([s.stop_ns for s in statistics], np.int64),
-            has_base=np.full(len(rows), first.has_base),
-            flags=flags,
-            **columns._asdict(),
-        ),
-        traced,
-        sampled,
-    )
+    return flags
 
 
 class _Columns(NamedTuple):

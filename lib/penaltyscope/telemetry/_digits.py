@@ -1,6 +1,5 @@
 """Digits that nobody computed are noise: zeros in their place compress much better."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,20 +13,23 @@ OF_A_NORM = 20
 """Of a norm or a duration: half a millionth, since a float32 sum of squares is no better."""
 
 
-def rounded(numbers: NDArray[np.float64], bits: Sequence[int]) -> NDArray[np.float64]:
-    """The numbers without the digits that mean nothing.
+def round_off(numbers: NDArray[np.float64], bits: tuple[int, ...], *, ordinary: bool) -> None:
+    """Takes the digits that mean nothing away.
 
     Args:
-        numbers: ``[N, C]``, of any size that float64 holds.
+        numbers: ``[N, C]``, changed in place.
         bits: for each column how many of the fraction are kept.
+        ordinary: that all are finite, and none so large that rounding could make it infinite.
     """
-    half, kept = _patterns(tuple(bits))
-    pattern = numbers.view(np.int64) + half
+    half, kept = _patterns(bits)
+    before = None if ordinary else numbers.copy()
+    pattern = numbers.view(np.int64)
+    pattern += half
     pattern &= kept
-    result = pattern.view(np.float64)
-    finite = np.isfinite(result)
-    # NaN and infinity have no digits, and the largest numbers must not become infinite.
-    return result if finite.all() else np.where(finite & np.isfinite(numbers), result, numbers)
+    if before is not None:
+        # NaN and infinity have no digits, and the largest numbers must not become infinite.
+        lost = ~(np.isfinite(numbers) & np.isfinite(before))
+        np.copyto(numbers, before, where=lost)
 
 
 @lru_cache(maxsize=64)
