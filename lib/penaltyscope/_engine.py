@@ -21,10 +21,10 @@ from penaltyscope._scalar import (
     Scalar,
     extremes,
     on_host,
+    packed,
     read,
     read_one,
     read_ranges,
-    row,
 )
 from penaltyscope.result import Layout
 from penaltyscope.term import Term
@@ -35,7 +35,7 @@ class Evaluation:
     """The outcome; ``total`` is differentiable."""
 
     layout: Layout
-    row: Tensor
+    numbers: bytes | Tensor
     """As ``layout`` describes it."""
     alarming: bool
     """Whether the host has seen, without waiting, that total or base loss is not finite."""
@@ -139,14 +139,14 @@ class Engine:
         sums = [x.detach() for x in (total, base) if x is not None]
         return Evaluation(
             layout=plan.layout,
-            row=self._row(plan, values, taken, fusion, ranges, sums),
+            numbers=self._numbers(plan, values, taken, fusion, ranges, sums),
             alarming=any(on_host(x) and not math.isfinite(read_one(x)) for x in sums),
             total=total,
             tap=tap,
             gram=self._gram(fusion, taken),
         )
 
-    def _row(
+    def _numbers(
         self,
         plan: _Plan,
         rest: Tensor | None,
@@ -154,7 +154,7 @@ class Engine:
         fusion: Fusion | None,
         ranges: Sequence[Extremes | None],
         sums: Sequence[Tensor],
-    ) -> Tensor:
+    ) -> bytes | Tensor:
         """All numbers side by side; ``rest`` are the values of the terms without a closed form."""
         if rest is not None and len(rest) == len(self._terms):
             unread = [x for x in _flat(ranges) if isinstance(x, Tensor)]
@@ -168,7 +168,7 @@ class Engine:
             for part, value in zip(plan.rest.parts, read(list(rest.unbind())), strict=True):
                 values[part.term] = value
         numbers = [*values, *_flat(read_ranges(ranges)), *_known_norms(plan, fusion)]
-        return row([*numbers, *map(read_one, sums)], sums[0].device)
+        return packed([*numbers, *map(read_one, sums)], sums[0].device)
 
     def _frame(
         self, tensors: Sequence[Tensor], weights: Sequence[float | Tensor], enabled: Sequence[bool]

@@ -1,6 +1,7 @@
 """Scalars: numbers on the host where reading them waits for nothing, else 0-d tensors."""
 
 import math
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
@@ -86,6 +87,13 @@ def row(scalars: Sequence[Scalar], device: torch.device) -> Tensor:
         return (known.float() if device.type == "mps" else known).to(device, non_blocking=True)
     parts = [s if isinstance(s, Tensor) else tensor(s, torch.float32, device) for s in scalars]
     return torch.stack([part.to(device, non_blocking=True) for part in parts])
+
+
+def packed(scalars: Sequence[Scalar], device: torch.device) -> bytes | Tensor:
+    """The scalars side by side: on the host the bytes of float64, which cost least to keep."""
+    if any(issubclass(kind, Tensor) for kind in set(map(type, scalars))):
+        return row(scalars, device)
+    return struct.pack(f"{len(scalars)}d", *scalars)
 
 
 def size(x: Scalar) -> Scalar:

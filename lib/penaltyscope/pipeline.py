@@ -306,7 +306,7 @@ class Pipeline(nn.Module):
             step=self.step,
             layout=done.layout,
             weights=tuple(_read(weight) for weight in weights),
-            row=done.row,
+            numbers=done.numbers,
             alarming=done.alarming,
             has_base=base is not None,
             dtype=done.total.dtype,

@@ -12,6 +12,8 @@ from penaltyscope._fan import GradientTap
 from penaltyscope._weights import constant, weight_tensor
 from penaltyscope.gradients import cosines, shares
 
+_HOST = torch.device("cpu")
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -62,8 +64,9 @@ class Statistics:
     layout: Layout
     weights: tuple[float | Tensor, ...]
     """As they were set or scheduled; numbers are not rounded to the values' dtype."""
-    row: Tensor
-    """All that the forward pass knows, side by side as the layout says."""
+    numbers: bytes | Tensor
+    """All that the forward pass knows, side by side as the layout says; bytes of float64 where the
+    host knew all of them at once."""
     alarming: bool
     """Whether the host has seen, without waiting, that total or base loss is not finite."""
     has_base: bool
@@ -73,6 +76,23 @@ class Statistics:
     """Where the backward pass leaves the other norms; None when it brings none."""
     gram: Tensor | None
     """``[T, T]``, inner products of the terms' weighted gradients if they are known already."""
+
+    @property
+    def row(self) -> Tensor:
+        """The numbers as a vector."""
+        if isinstance(self.numbers, Tensor):
+            return self.numbers
+        return torch.frombuffer(bytearray(self.numbers), dtype=torch.float64)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are."""
+        return self.numbers.device if isinstance(self.numbers, Tensor) else _HOST
+
+    @property
+    def on_host(self) -> bool:
+        """Whether they can be read without waiting."""
+        return not isinstance(self.numbers, Tensor) or self.numbers.is_cpu
 
     @property
     def values(self) -> Tensor:
@@ -90,7 +110,8 @@ class Statistics:
         """``[T, S]``, unweighted norm of each term's gradient by tensor; NaN if not measured."""
         layout, tap = self.layout, self.tap
         shape = len(layout.terms), max(len(set(layout.tensors.values())), 1)
-        norms = torch.full(shape, torch.nan, dtype=self.row.dtype, device=self.row.device)
+        row = self.row
+        norms = torch.full(shape, torch.nan, dtype=row.dtype, device=row.device)
         tapped = None if tap is None or tap.row is None else tap.row
         if tapped is not None:
             norms = norms.to(torch.promote_types(norms.dtype, tapped.dtype))
@@ -124,7 +145,8 @@ class Statistics:
     def _known(self) -> tuple[Tensor, Tensor]:
         first = sum(self.layout.parts[:2])
         middle = first + len(self.layout.known)
-        return self.row[first:middle], self.row[middle : middle + len(self.layout.known_sums)]
+        row = self.row
+        return row[first:middle], row[middle : middle + len(self.layout.known_sums)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ class Captures:
         layout = statistics.layout
         key = id(layout), statistics.has_base
         if key not in self._spares:
-            ring = CapturedRing(_CAPACITY, width(statistics), statistics.row.device)
+            ring = CapturedRing(_CAPACITY, width(statistics), statistics.device)
             self._spares[key] = layout, ring
 
     def capture(self, pipeline: Pipeline, statistics: Statistics, transfer: Transfer) -> None:

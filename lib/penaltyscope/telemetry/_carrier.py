@@ -11,8 +11,8 @@ import torch
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._columns import block
 from penaltyscope.telemetry._cuda import CudaDevice, DeviceTransfer
-from penaltyscope.telemetry._rows import Row, gather, stretches
-from penaltyscope.telemetry._transfer import Copy, HostTransfer, Transfer
+from penaltyscope.telemetry._rows import Row, at_hand, gather, stretches
+from penaltyscope.telemetry._transfer import Arrived, Copy, HostTransfer, Transfer
 
 _logger = logging.getLogger("penaltyscope")
 
@@ -83,11 +83,15 @@ class Carrier:
     def _begin(self) -> None:
         for load in self._loads:
             if load.copy is None:
-                device = load.rows[0][2].row.device
-                marks = {row[4] for row in load.rows}
-                load.copy = self.transfer(device).begin(partial(gather, load.rows), marks)
+                load.copy = self._copy(load.rows)
                 if load.copy is None:
                     return
+
+    def _copy(self, rows: Sequence[Row]) -> Copy | None:
+        if (numbers := at_hand(rows)) is not None:
+            return Arrived(numbers)
+        marks = {row[4] for row in rows}
+        return self.transfer(rows[0][2].device).begin(partial(gather, rows), marks)
 
 
 def _transfer(device: torch.device) -> Transfer:

@@ -71,7 +71,7 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
 def _ordinary(numbers: Numbers) -> bool:
     """Whether all are finite, and so far from infinite that rounding leaves them so."""
     least, most = (extreme.reduce(numbers, axis=None) for extreme in (np.minimum, np.maximum))
-    return bool(-_ORDINARY < least and most < _ORDINARY)
+    return bool(least > -_ORDINARY and most < _ORDINARY)
 
 
 def _steady(layout: Layout) -> bool:

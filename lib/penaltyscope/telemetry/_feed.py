@@ -90,7 +90,7 @@ class Feed(Observer):
         seq = self._seq
         sampled = seq >= self._next_sample
         if sampled:
-            self._transfer = self._recorder.transfer(statistics.row.device)
+            self._transfer = self._recorder.transfer(statistics.device)
             self._next_sample = seq + _SAMPLE_STEPS
             self._careful_at = 0 if self._transfer is not None else self._next_sample
         started = time.perf_counter_ns()

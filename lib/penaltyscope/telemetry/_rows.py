@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+import numpy as np
 import torch
 from opentelemetry.context import Context
 from torch import Tensor
 
 from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import Layout, Statistics
+from penaltyscope.telemetry._transfer import Numbers
 
 Row = tuple[Pipeline, int, Statistics, Context | None, object]
 """One evaluation: pipeline, seq, numbers, OpenTelemetry's context if there is one, and what a copy
@@ -17,7 +19,7 @@ of its numbers has to wait for."""
 
 def stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """The rows in order, cut where the pipeline, its layout or the kind of its weights changes."""
-    alike = [(row[0], row[2].layout, row[2].has_base, row[2].row.is_cpu) for row in rows]
+    alike = [(row[0], row[2].layout, row[2].has_base, row[2].on_host) for row in rows]
     if rows and alike[0][-1] and alike.count(alike[0]) == len(rows):
         yield list(rows)
         return
@@ -28,9 +30,20 @@ def stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
 def _kind(row: Row) -> tuple[object, ...]:
     statistics = row[2]
     kind = id(row[0]), id(statistics.layout), statistics.has_base
-    if statistics.row.is_cpu:
+    if statistics.on_host:
         return kind
     return *kind, *(isinstance(weight, Tensor) for weight in statistics.weights)
+
+
+def at_hand(rows: Sequence[Row]) -> Numbers | None:
+    """What ``gather`` returns, where no tensor has to be touched for it."""
+    if rows[0][2].layout.tapped:
+        return None
+    numbers = [row[2].numbers for row in rows]
+    if set(map(type, numbers)) != {bytes}:
+        return None
+    together: Numbers = np.frombuffer(b"".join(numbers)).reshape(len(rows), -1)  # type: ignore[arg-type]
+    return together
 
 
 def gather(rows: Sequence[Row]) -> Tensor:
@@ -63,7 +76,7 @@ def forward_parts(statistics: Statistics) -> list[Tensor]:
 
 def weights_on_device(statistics: Statistics) -> list[int]:
     """The terms whose weights are tensors there."""
-    if statistics.row.is_cpu:
+    if statistics.on_host:
         return []
     return [t for t, weight in enumerate(statistics.weights) if isinstance(weight, Tensor)]
 
@@ -74,7 +87,7 @@ def brought_width(layout: Layout) -> int:
 
 
 def _held(statistics: Statistics) -> list[Tensor]:
-    if statistics.row.is_cpu:
+    if statistics.on_host:
         return []
     return [weight for weight in statistics.weights if isinstance(weight, Tensor)]
 

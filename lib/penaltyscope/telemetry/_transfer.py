@@ -54,15 +54,19 @@ class HostTransfer:
         del marks
         numbers = gather()
         # Even a conversion to what it is costs more than many of the rows.
-        return _Arrived((numbers if numbers.dtype == torch.float64 else numbers.double()).numpy())
+        return Arrived((numbers if numbers.dtype == torch.float64 else numbers.double()).numpy())
 
 
-class _Arrived:
+class Arrived:
+    """Numbers that are here."""
+
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
 
     def ready(self) -> bool:
+        """Always."""
         return True
 
     def numbers(self) -> Numbers:
+        """The numbers."""
         return self._numbers
