@@ -7,9 +7,10 @@ what a sender needs is read. Reference: RFC 9112.
 
 import http.client
 import select
+import socket
 import ssl
 from collections.abc import Mapping
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from penaltyscope.telemetry._environment import Destination
@@ -17,6 +18,7 @@ from penaltyscope.telemetry._environment import Destination
 _LONGEST_LINE = 1 << 16
 _MOST_HEADERS = 200
 _LARGEST_BODY = 1 << 20
+_READ_BYTES = 1 << 16
 
 
 class Response(NamedTuple):
@@ -40,7 +42,7 @@ class Connection:
         self._url = urlsplit(destination.url)
         self._head = _head(destination.url, headers)
         self._connection: http.client.HTTPConnection | None = None
-        self._reader: BinaryIO | None = None
+        self._stream: _Stream | None = None
 
     def post(self, body: bytes, timeout_seconds: float) -> Response:
         """Sends the body and waits for the answer.
@@ -49,7 +51,7 @@ class Connection:
             OSError: the server was not reached, or answered something else than HTTP.
         """
         # Between two posts the server may have closed the connection, as idle ones are.
-        if self._connection is not None and _readable(self._connection):
+        if self._stream is not None and self._stream.readable():
             self.close()
         reused = self._connection is not None
         try:
@@ -61,20 +63,18 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connection; the next post opens a new one."""
-        if self._reader is not None:
-            self._reader.close()
         if self._connection is not None:
             self._connection.close()
-        self._reader = self._connection = None
+        self._stream = self._connection = None
 
     def _exchange(self, body: bytes, timeout_seconds: float) -> Response:
         try:
-            if self._connection is None or self._reader is None:
+            if self._connection is None or self._stream is None:
                 self._connection = self._open(timeout_seconds)
-                self._reader = self._connection.sock.makefile("rb")
+                self._stream = _Stream(self._connection.sock)
             self._connection.sock.settimeout(timeout_seconds)
             self._connection.sock.sendall(self._head % len(body) + body)
-            response, reusable = _read(self._reader)
+            response, reusable = _read(self._stream)
         except BaseException:
             self.close()
             raise
@@ -113,39 +113,86 @@ def _head(url: str, headers: Mapping[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\ncontent-length: %d\r\n\r\n").encode()
 
 
-def _readable(connection: http.client.HTTPConnection) -> bool:
-    """Whether bytes, or the end of the stream, have arrived that nobody asked for."""
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([connection.sock], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
+class _Stream:
+    """What the server sends; an ordinary answer takes one read."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._data = b""
+        """Read, but not asked for yet."""
+        self._poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
+        if self._poll is not None:
+            self._poll.register(connected, select.POLLIN)
+
+    def readable(self) -> bool:
+        """Whether bytes, or the end of the stream, have arrived that nobody asked for."""
+        if self._poll is None:
+            return bool(select.select([self._socket], [], [], 0)[0])
+        return bool(self._data or self._poll.poll(0))
+
+    def line(self) -> str:
+        """The next line, without its end.
+
+        Raises:
+            ConnectionError: the stream ends before, or the line is too long.
+        """
+        while (end := self._data.find(b"\n")) < 0:
+            if len(self._data) > _LONGEST_LINE:
+                raise ConnectionError(f"the answer has a line of more than {_LONGEST_LINE} bytes")
+            self._data += self._more()
+        line, self._data = self._data[:end], self._data[end + 1 :]
+        return line.rstrip(b"\r").decode("latin-1")
+
+    def exactly(self, size: int) -> bytes:
+        """So many bytes.
+
+        Raises:
+            ConnectionError: the stream ends before, or these are too many.
+        """
+        if size > _LARGEST_BODY:
+            raise ConnectionError(f"the answer is longer than {_LARGEST_BODY} bytes")
+        while len(self._data) < size:
+            self._data += self._more()
+        body, self._data = self._data[:size], self._data[size:]
+        return body
+
+    def rest(self) -> bytes:
+        """All up to the end of the stream, or as much as a body may have."""
+        while len(self._data) < _LARGEST_BODY and (more := self._socket.recv(_READ_BYTES)):
+            self._data += more
+        return self._data[:_LARGEST_BODY]
+
+    def _more(self) -> bytes:
+        data = self._socket.recv(_READ_BYTES)
+        if not data:
+            raise ConnectionResetError("the server closed the connection before it answered")
+        return data
 
 
-def _read(reader: BinaryIO) -> tuple[Response, bool]:
+def _read(stream: _Stream) -> tuple[Response, bool]:
     """The response, and whether the connection serves for another request."""
-    status, headers = _read_head(reader)
+    status, headers = _read_head(stream)
     while 100 <= status < 200:
-        status, headers = _read_head(reader)
+        status, headers = _read_head(stream)
     ends = "close" in headers.get("connection", "").lower()
     if status in (204, 304):
         return Response(status, headers, b""), not ends
     if "chunked" in headers.get("transfer-encoding", "").lower():
-        return Response(status, headers, _read_chunks(reader)), not ends
+        return Response(status, headers, _read_chunks(stream)), not ends
     if "content-length" in headers:
-        body = _read_exactly(reader, _number(headers["content-length"], 10))
+        body = stream.exactly(_number(headers["content-length"], 10))
         return Response(status, headers, body), not ends
-    return Response(status, headers, reader.read(_LARGEST_BODY)), False
+    return Response(status, headers, stream.rest()), False
 
 
-def _read_head(reader: BinaryIO) -> tuple[int, dict[str, str]]:
-    first = _read_line(reader)
+def _read_head(stream: _Stream) -> tuple[int, dict[str, str]]:
+    first = stream.line()
     version, _, rest = first.partition(" ")
     if not version.startswith("HTTP/1."):
         raise ConnectionError(f"the answer is not HTTP/1.1: {first[:80]!r}")
     headers: dict[str, str] = {} if version != "HTTP/1.0" else {"connection": "close"}
     for _ in range(_MOST_HEADERS):
-        line = _read_line(reader)
+        line = stream.line()
         if not line:
             return _number(rest[:3], 10), headers
         name, _, value = line.partition(":")
@@ -153,31 +200,15 @@ def _read_head(reader: BinaryIO) -> tuple[int, dict[str, str]]:
     raise ConnectionError(f"the answer has more than {_MOST_HEADERS} headers")
 
 
-def _read_line(reader: BinaryIO) -> str:
-    line = reader.readline(_LONGEST_LINE)
-    if not line.endswith(b"\n"):
-        raise ConnectionResetError("the server closed the connection before it answered")
-    return line.decode("latin-1").rstrip("\r\n")
-
-
-def _read_chunks(reader: BinaryIO) -> bytes:
+def _read_chunks(stream: _Stream) -> bytes:
     body = b""
-    while size := _number(_read_line(reader).partition(";")[0].strip(), 16):
-        body += _read_exactly(reader, size)
+    while size := _number(stream.line().partition(";")[0].strip(), 16):
+        body += stream.exactly(size)
         if len(body) > _LARGEST_BODY:
             raise ConnectionError(f"the answer is longer than {_LARGEST_BODY} bytes")
-        _read_line(reader)
-    while _read_line(reader):  # trailers
+        stream.line()
+    while stream.line():  # trailers
         pass
-    return body
-
-
-def _read_exactly(reader: BinaryIO, size: int) -> bytes:
-    if size > _LARGEST_BODY:
-        raise ConnectionError(f"the answer is longer than {_LARGEST_BODY} bytes")
-    body = reader.read(size)
-    if len(body) < size:
-        raise ConnectionResetError("the server closed the connection before it answered")
     return body
 
 

@@ -15,6 +15,7 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import torch
 
@@ -74,7 +75,10 @@ class Recorder:
         """Evaluations that could not be sent."""
         self._silent = False
         _after_fork(self)
-        self._wake = threading.Event()
+        self._asleep = threading.Lock()
+        """Held while nobody has asked for a drain; an event would cost the thread several times as
+        much whenever it waits."""
+        self._asleep.acquire()
         self._alarmed = -math.inf
         self._next_look = 0.0
         self._closing = False
@@ -85,7 +89,7 @@ class Recorder:
         """Sends ``run.start`` and begins to drain."""
         self._emit(names.RUN_START, attributes)
         self._thread.start()
-        self._wake.set()
+        self.wake()
 
     def feed(self) -> "Feed":
         """An observer for one pipeline."""
@@ -110,14 +114,15 @@ class Recorder:
 
     def wake(self) -> None:
         """Lets the background thread drain now."""
-        self._wake.set()
+        with suppress(RuntimeError):  # somebody else has asked already
+            self._asleep.release()
 
     def alarm(self) -> None:
         """Lets it drain now and as soon as the backward pass is through; once an interval."""
         now = time.monotonic()
         if now >= self._alarmed + self._interval_seconds:
             self._alarmed = now
-            self._wake.set()
+            self.wake()
 
     def silence(self) -> None:
         """Records nothing from now on."""
@@ -139,7 +144,7 @@ class Recorder:
             names.INCARNATION: self._incarnation,
         }
         self._emit(names.PIPELINE_EXCEPTION, attributes | describe(error), error=True)
-        self._wake.set()
+        self.wake()
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends all that is settled, and waits until it has arrived."""
@@ -155,7 +160,7 @@ class Recorder:
             return
         deadline = time.monotonic() + timeout_seconds
         self._closing = True
-        self._wake.set()
+        self.wake()
         self._thread.join(timeout_seconds)
         self._drain_all(final=True, until=deadline)
         self._emit(names.RUN_END, attributes | self._health(), error=error)
@@ -165,8 +170,7 @@ class Recorder:
     def _run(self) -> None:
         next_heartbeat = time.monotonic() + self._heartbeat_seconds
         while not self._closing:
-            self._wake.wait(self._pause())
-            self._wake.clear()
+            self._asleep.acquire(timeout=self._pause())
             if time.monotonic() >= next_heartbeat:
                 next_heartbeat += self._heartbeat_seconds
                 self._emit(names.RUN_HEARTBEAT, self._health())
