@@ -23,6 +23,7 @@ from penaltyscope_events import StepBlock, TermFlag, complete_flags
 
 _NOT_MEASURED = int(TermFlag.NORM_NOT_MEASURED)  # arithmetic of flags costs more than of arrays
 _ORDINARY = 1e300
+"""Far below the largest double."""
 _LARGE_SCALE = 256.0
 """A gradient scaler starts at 65,536; what people multiply a loss by themselves is smaller."""
 
@@ -70,7 +71,7 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
 
 def _ordinary(numbers: Numbers) -> bool:
     """Whether all are finite, and so far from infinite that rounding leaves them so."""
-    least, most = (extreme.reduce(numbers, axis=None) for extreme in (np.minimum, np.maximum))
+    least, most = np.minimum.reduce(numbers, axis=None), np.maximum.reduce(numbers, axis=None)
     return bool(least > -_ORDINARY and most < _ORDINARY)
 
 

@@ -218,3 +218,11 @@ def test_a_gradient_that_stays_infinite_is_a_finding_once_the_scale_is_small() -
         bench.drain()
         scale /= 2
     assert len(bench.channel.flags) == 10
+
+
+def test_to_ask_for_a_drain_again_is_to_ask_once() -> None:
+    recorder = Recorder(Kept(), incarnation="i")
+    for _ in range(3):
+        recorder.wake()
+    assert recorder._asleep.acquire(timeout=0)
+    assert not recorder._asleep.acquire(timeout=0)
