@@ -92,7 +92,7 @@ def _only_form(block: StepBlock, traces: Sequence[Trace]) -> _Form | None:
     return _Form(
         digits[0],
         digits[1],
-        has_base=with_base > 0,
+        has_base=bool(with_base),
         traced=False,
         flagged=False,
         wide_flags=(False,) * terms,

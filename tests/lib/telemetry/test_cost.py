@@ -75,9 +75,9 @@ def test_watching_adds_no_operation_to_a_step(terms: list[ps.Term]) -> None:
     assert watched.counts == alone.counts
 
 
-@pytest.mark.parametrize(("terms", "most"), [(CLOSED, 1), (OPAQUE, 5)])
+@pytest.mark.parametrize(("terms", "counts"), [(CLOSED, range(1)), (OPAQUE, range(1, 6))])
 def test_a_drain_reads_all_its_steps_with_a_handful_of_operations(
-    terms: list[ps.Term], most: int
+    terms: list[ps.Term], counts: range
 ) -> None:
     training = Training(terms)
     training.watch()
@@ -86,7 +86,7 @@ def test_a_drain_reads_all_its_steps_with_a_handful_of_operations(
     with Operations() as operations:
         training.recorder.flush(0)
     assert [len(part.block) for part in training.channel.steps] == [STEPS]
-    assert 0 < operations.compute <= most, operations.counts
+    assert operations.compute in counts, operations.counts
 
 
 def test_a_recorded_step_keeps_two_objects_and_nothing_else() -> None:

@@ -163,7 +163,7 @@ def test_what_cannot_be_encoded_is_counted_and_the_rest_goes_on(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     result = bench.forward()
-    object.__setattr__(result.statistics, "row", None)
+    object.__setattr__(result.statistics, "numbers", None)
     result.loss.backward()
     bench.drain()
     bench.step()
