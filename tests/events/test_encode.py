@@ -95,9 +95,25 @@ def test_numbers_of_any_length_follow_each_other() -> None:
     same_records(replace(block(len(limits), 2), step=column, seq=column[::-1]))
 
 
-def same_records(original: StepBlock) -> None:
+@pytest.mark.parametrize("has_base", [True, False])
+def test_steps_without_flags_or_spans_decode_to_their_records(has_base: bool) -> None:
+    original = block(40, 3)
+    alike = replace(
+        original,
+        step=np.arange(100, 140),  # of one byte, then of two
+        flags=np.zeros_like(original.flags),
+        has_base=np.full(40, has_base),
+        base=np.where(np.arange(40) % 7 == 3, np.inf, original.base),
+    )
+    same_records(alike, spans=False)
+    same_records(replace(alike, step=original.step % 2**14 + 2**14), spans=False)
+
+
+def same_records(original: StepBlock, *, spans: bool = True) -> None:
     steps = len(original)
-    traces = [(bytes([i + 1]) * 16, bytes([i + 1]) * 8) if i % 2 else None for i in range(steps)]
+    traces = [
+        (bytes([i + 1]) * 16, bytes([i + 1]) * 8) if spans and i % 2 else None for i in range(steps)
+    ]
     request = ExportLogsServiceRequest.FromString(
         encode_request(IDENTITY, [encode_steps(original, traces)])
     )
