@@ -14,20 +14,19 @@ def compiled_apart(function: Callable[..., Any], backend: Backend) -> Callable[.
     """The function, compiled as a whole, with graphs that count for this purpose alone."""
     # The compiler keeps graphs, and a limit to their number, by code object.
     own = FunctionType(function.__code__.replace(), function.__globals__)
-    options = _inductor_options() if backend == "inductor" else None
     compiled: Callable[..., Any] = torch.compile(
-        own, fullgraph=True, backend=backend, options=options
+        own, fullgraph=True, backend=backend, options=_options(backend)
     )
     return compiled
 
 
-def _inductor_options() -> dict[str, Any]:
-    options: dict[str, Any] = {
+def _options(backend: Backend) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if backend == "inductor":
         # Without it, allocating the many small buffers by Python takes longer than filling them.
-        "cpp_wrapper": True,
+        options["cpp_wrapper"] = True
         # By default no loop has more than 16 sums; the next one reads everything again.
-        "cpp.max_horizontal_fusion_size": 1024,
-    }
+        options["cpp.max_horizontal_fusion_size"] = 1024
     if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # the option is as old as this
         options["guard_filter_fn"] = _may_change
     return options

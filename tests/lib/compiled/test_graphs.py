@@ -53,6 +53,20 @@ def test_masks_and_other_tensors_among_options_make_no_other_graph() -> None:
     assert counter.frame_count == 1
 
 
+scale = 1.0
+"""What a term of the user's may look at."""
+
+
+def test_another_value_that_a_term_looks_at_makes_another_graph() -> None:
+    global scale
+    compiler, counter = counted()
+    together = [Call(ps.l2, (0,), {}), Call(lambda x: scale * x.square().sum(), (0,), {})]
+    for value in (1.0, 3.0, 3.0):
+        scale = value
+        assert_same(compiler, together, pair()[:1], [1.0, 2.0], tolerance=1e-12)
+    assert counter.frame_count == 2
+
+
 def test_a_graph_has_no_wait_for_the_device() -> None:
     compiler, counter = counted()
     compiled(compiler, calls(), pair(), [1.0, 2.0, 3.0], gram=True)
