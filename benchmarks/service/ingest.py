@@ -32,8 +32,9 @@ class Shape:
     connections: int
 
 
-LARGE: Final = Shape(steps=64, terms=8, requests=1280, connections=16)
-WIDE: Final = Shape(steps=64, terms=32, requests=640, connections=16)
+# 44 requests of each run, 33 of them on the clock: two blocks of 1,024 steps are packed meanwhile.
+LARGE: Final = Shape(steps=64, terms=8, requests=2816, connections=16)
+WIDE: Final = Shape(steps=64, terms=32, requests=2816, connections=16)
 SMALL: Final = Shape(steps=1, terms=8, requests=6400, connections=32)
 
 

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from penaltyscope_service import server
 from penaltyscope_service.access import Gate, Token, TokensError, read_tokens
+from penaltyscope_service.allocator import keep_freed_memory
 from penaltyscope_service.app import create_service
 from penaltyscope_service.commands import (
     back_up_history,
@@ -121,6 +122,7 @@ def serve(
         listening = server.bind(settings.host, settings.port)
     except OSError as error:
         fail(f"cannot listen on {settings.host} port {settings.port} (--host, --port): {error}")
+    keep_freed_memory()
     with listening:
         _check_grpc(settings)
         registry = CollectorRegistry()
