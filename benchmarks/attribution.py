@@ -12,31 +12,14 @@ from benchmarks.effort import Effort
 from benchmarks.measure import interleaved, ratio
 from benchmarks.row import Row
 from benchmarks.terms import TERMS
+from benchmarks.transformer import Sizes, language_model
 from penaltyscope.attribution import AllParameters, LastLayer, UpdateAlignment
 
 EVERY = 20
+SMALL = Sizes(width=128, layers=2, vocabulary=256, batch=4, tokens=32)
 
 Make = Callable[[], tuple[nn.Module, Tensor]]
 """A model and its input."""
-
-
-class Block(nn.Module):
-    """A transformer's block, causal, normalised first."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, N, width]`` to the same."""
-        split = self.attention(self.first(x)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).flatten(-2))
-        return x + torch.as_tensor(self.down(nn.functional.gelu(self.up(self.second(x)))))
 
 
 def perceptron(sizes: Sequence[int] = (512, 1024, 1024, 128)) -> tuple[nn.Module, Tensor]:
@@ -45,13 +28,9 @@ def perceptron(sizes: Sequence[int] = (512, 1024, 1024, 128)) -> tuple[nn.Module
     return nn.Sequential(*layers[:-1]), torch.randn(64, sizes[0])
 
 
-def transformer(
-    width: int = 128, layers: int = 2, vocabulary: int = 256
-) -> tuple[nn.Module, Tensor]:
+def transformer(sizes: Sizes = SMALL) -> tuple[nn.Module, Tensor]:
     """A language model and its input."""
-    blocks = [Block(width, 4) for _ in range(layers)]
-    parts = [nn.Embedding(vocabulary, width), *blocks, nn.Linear(width, vocabulary)]
-    return nn.Sequential(*parts), torch.randint(vocabulary, (4, 32))
+    return language_model(sizes), torch.randint(sizes.vocabulary, (sizes.batch, sizes.tokens))
 
 
 class Job:

@@ -25,19 +25,23 @@ ABOUT_10_MS = Sizes()
 TINY = Sizes(width=16, layers=1, vocabulary=32, batch=2, tokens=4)
 
 
+def language_model(sizes: Sizes) -> nn.Sequential:
+    """Tokens ``[batch, tokens]`` to logits ``[batch, tokens, vocabulary]``; the head comes last."""
+    layer = nn.TransformerEncoderLayer(
+        sizes.width, max(sizes.width // 64, 1), 4 * sizes.width, dropout=0.0, batch_first=True
+    )
+    encoder = nn.TransformerEncoder(layer, sizes.layers, enable_nested_tensor=False)
+    parts = nn.Embedding(sizes.vocabulary, sizes.width), encoder
+    return nn.Sequential(*parts, nn.Linear(sizes.width, sizes.vocabulary))
+
+
 class Transformer:
     """One batch, trained on again and again; nothing in a step waits for the device."""
 
     def __init__(self, sizes: Sizes, device: torch.device) -> None:
         torch.manual_seed(0)
         half = torch.bfloat16 if device.type == "cuda" else torch.float32
-        layer = nn.TransformerEncoderLayer(
-            sizes.width, max(sizes.width // 64, 1), 4 * sizes.width, dropout=0.0, batch_first=True
-        )
-        encoder = nn.TransformerEncoder(layer, sizes.layers, enable_nested_tensor=False)
-        parts = nn.Embedding(sizes.vocabulary, sizes.width), encoder
-        head = nn.Linear(sizes.width, sizes.vocabulary)
-        self._model = nn.Sequential(*parts, head).to(device, half)
+        self._model = language_model(sizes).to(device, half)
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-4)
         shape = (sizes.batch, sizes.tokens)
         self._tokens = torch.randint(sizes.vocabulary, shape, device=device)

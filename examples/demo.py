@@ -5,7 +5,7 @@ make demo ARGS=--once     ends after the table
 """
 
 import argparse
-import json
+import math
 import os
 import signal
 import subprocess
@@ -15,9 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
-from urllib.request import urlopen
 
 import torch
 from rich.console import Console
@@ -32,6 +30,7 @@ from rich.progress import (
 from rich.table import Table
 
 from digits import Classifier, Digits, load, train_student, train_teacher
+from penaltyscope.client import Client, FirstFinding
 
 STEPS = 2500
 DIVERGE_AFTER = 1500
@@ -44,17 +43,21 @@ def service() -> Iterator[str]:
     """A service process on a free port of this machine; yields its address."""
     with tempfile.TemporaryDirectory(prefix="penaltyscope-demo-") as data:
         command = [str(Path(sys.executable).with_name("penaltyscope")), "serve"]
-        process = subprocess.Popen(
-            [*command, "--port", "0", "--data-dir", data],
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for us: the service goes last
-        )
+        log = Path(data) / "service.log"
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [*command, "--port", "0", "--data-dir", data],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for us: the service goes last
+            )
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line.startswith("listening on "):
-                raise SystemExit(f"the service did not start: {line or process.wait()}")
+                process.wait(10)
+                raise SystemExit(f"the service did not start: {line}{log.read_text()}")
             yield line.removeprefix("listening on ").strip()
         finally:
             process.send_signal(signal.SIGTERM)
@@ -89,39 +92,34 @@ def show(progress: Progress, task: TaskID, step: int) -> None:
     progress.update(task, completed=step)
 
 
-def read(address: str, path: str) -> Any:  # noqa: ANN401  # JSON
-    """One document of the service's API."""
-    with urlopen(f"{address}{path}", timeout=10) as response:
-        return json.load(response)
-
-
 def report(address: str, runs: list[str]) -> None:
     """What the service knows of the runs."""
     table = Table(title="What the service saw", title_justify="left", show_lines=True)
     for column in ("run", "state", "steps", "last values", "first non-finite"):
         table.add_column(column, justify="right" if column == "steps" else "left", no_wrap=True)
-    for run in runs:
-        known = read(address, f"/api/runs/{quote(run, safe='')}")
-        terms = [term for pipeline in known["pipelines"] for term in pipeline["terms"]]
-        table.add_row(
-            run,
-            known["state"],
-            f"{known['steps']:,}",
-            "\n".join(f"{term['term']} = {_number(term['value'])}" for term in terms),
-            _finding(known["first_nonfinite"]),
-        )
+    with Client(address) as client:
+        for run in map(client.run, runs):
+            terms = [term for pipeline in run.pipelines for term in pipeline.terms]
+            table.add_row(
+                run.run,
+                run.state,
+                f"{run.steps:,}",
+                "\n".join(f"{term.term} = {_number(term.value)}" for term in terms),
+                _finding(run.first_nonfinite),
+            )
     console.print(table)
 
 
-def _number(value: float | str | None) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else f"[bold red]{value}[/]"
+def _number(value: float | None) -> str:
+    return f"[bold red]{value}[/]" if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
-def _finding(first: dict[str, Any] | None) -> str:
+def _finding(first: FirstFinding | None) -> str:
     if first is None:
         return "[green]none[/]"
     return "\n".join(
-        f"{name}: [bold red]{first[name]}[/]" for name in ("step", "term", "stage", "kind", "rank")
+        f"{name}: [bold red]{getattr(first, name)}[/]"
+        for name in ("step", "term", "stage", "kind", "rank")
     )
 
 

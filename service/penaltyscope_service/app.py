@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
@@ -30,7 +30,7 @@ from penaltyscope_service.ingest import (
     Writer,
     describe_paths,
 )
-from penaltyscope_service.observatory import Limits, Observatory
+from penaltyscope_service.observatory import Observatory
 from penaltyscope_service.operations import create_operations_router
 from penaltyscope_service.reference import create_reference_router
 from penaltyscope_service.security import SecurityHeaders
@@ -95,7 +95,7 @@ def create_service(
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     observatory = Observatory.open(
-        settings.data_dir / HISTORY_FILE, limits=_limits(settings), clock=clock
+        settings.data_dir / HISTORY_FILE, limits=settings.limits, clock=clock
     )
     registry = registry or CollectorRegistry()
     gate = gate or Gate(host_names=settings.own_names)
@@ -176,7 +176,3 @@ def _routers(
         create_assets_router(),
         create_reference_router(title),
     )
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(**{limit.name: getattr(settings, limit.name) for limit in fields(Limits)})

@@ -104,7 +104,7 @@ def serve(
     retention_bytes: Annotated[str | None, _flag("retention_bytes")] = None,
     synchronous: Annotated[str | None, _flag("synchronous")] = None,
 ) -> None:
-    """Takes events over OTLP, keeps every step, serves metrics, an API and a live page.
+    """Runs the service: OTLP in; metrics, an API and a live page out.
 
     A flag wins over its environment variable. Prints a line for each address once requests are
     answered.
@@ -212,7 +212,7 @@ def replay(
         float, typer.Option(help="How long to try while the receiver is away.", min=0.0)
     ] = 60.0,
 ) -> None:
-    """Sends what training processes could not: the requests that wait in their spool.
+    """Sends what training processes have left in their spool.
 
     Removes what was taken. Directories of processes that are alive are left alone.
     """

@@ -97,11 +97,11 @@ def _report(path: Path, history: History, registry: Registry, left_bytes: int) -
     aggregates = [stream.aggregate for stream in registry.streams.values()]
     last = max((a.progress_at for a in aggregates), default=0.0)
     _logger.info(
-        "%s: %d runs, %d steps, the last one at %s, %d bytes; %s",
+        "%s: %d runs, %d steps%s, %d bytes; %s",
         path,
         len(registry.runs),
         sum(aggregate.steps for aggregate in aggregates),
-        _time(last) if last else "no time",
+        f", the last one at {_time(last)}" if last else "",
         history.size_bytes(),
         f"{left_bytes} bytes were recovered from the log of a process that was killed"
         if left_bytes

@@ -1,12 +1,14 @@
 """What can be set, by environment or flag, with its default and its limits."""
 
 import ipaddress
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from penaltyscope_service.observatory import Limits
 from penaltyscope_service.tls import Tls
 
 HISTORY_FILE: Final = "history.sqlite"
@@ -151,6 +153,11 @@ class Settings(BaseSettings):
         if self.tls_certificate is None or self.tls_key is None:
             return None
         return Tls(certificate=self.tls_certificate, key=self.tls_key, client_ca=self.tls_client_ca)
+
+    @property
+    def limits(self) -> Limits:
+        """Of the observatory."""
+        return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
 
     @property
     def own_names(self) -> frozenset[str] | None:

@@ -1,13 +1,12 @@
 """A training process dies while nobody listens; later its steps are in the service, once."""
 
 import re
-import signal
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 from tests.end_to_end.real_parts import Part, service, wait_for
+from tests.killed import killed
 
 
 def counted(there: Part, family: str) -> float:
@@ -26,25 +25,9 @@ def replayed(directory: Path, there: Part) -> str:
 
 def test_what_a_killed_job_has_spooled_is_counted_once(tmp_path: Path) -> None:
     directory = tmp_path / "spool"
-    source = f"""
-    import torch, penaltyscope as ps
-    pipeline = ps.Pipeline([ps.Term("size", ps.l2)])
-    x = torch.ones(2, requires_grad=True)
-    run = ps.watch(pipeline, run="r", endpoint="http://127.0.0.1:9", spool={str(directory)!r})
-    while True:
-        pipeline(x).loss.backward()
-        if pipeline.step == 500:
-            run.flush(0.01)
-            print("drained", flush=True)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(source)]
-    job = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert job.stdout is not None
-        assert job.stdout.readline() == "drained\n"
-    finally:
-        job.send_signal(signal.SIGKILL)
-        job.communicate()
+    arguments = f'endpoint="http://127.0.0.1:9", spool={str(directory)!r}'
+    with killed(arguments, steps=500, flush_seconds=0.01):
+        pass
     copies = {p.relative_to(directory): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
     with service(tmp_path / "data") as there:
         said = replayed(directory, there)

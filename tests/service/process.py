@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+SCRIPT = "from penaltyscope_service.cli import main; main()"
+"""The command line, without asking where it was installed."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -31,21 +34,20 @@ def serve(
         max_file_bytes: no file of the process may grow larger, as on a disk that is full.
         stderr: as for ``Popen``.
     """
-    script = "from penaltyscope_service.cli import main; main()"
     arguments = ["serve", "--data-dir", str(data_dir), *flags]
     # Not by a function in the fork: there, the threads of a gRPC client in this process are gone.
     limit = (
         "import resource; kind = resource.RLIMIT_FSIZE; "
         f"resource.setrlimit(kind, ({max_file_bytes}, resource.getrlimit(kind)[1])); "
     )
-    limited = script if max_file_bytes is None else limit + script
+    limited = SCRIPT if max_file_bytes is None else limit + SCRIPT
     process = subprocess.Popen(
         [sys.executable, "-c", limited, *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=stderr if max_file_bytes is None else subprocess.DEVNULL,
         text=True,
     )
-    command = [sys.executable, "-c", script, *arguments]
+    command = [sys.executable, "-c", SCRIPT, *arguments]
     assert process.stdout is not None
     try:
         line = process.stdout.readline()

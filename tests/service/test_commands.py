@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from penaltyscope_service.history import Archive
 from penaltyscope_service.joining import join
 from tests.service.blocks import make_block, make_request
 from tests.service.observed import Clock, batch, counters, ending, event, open_observatory
-from tests.service.process import serve
+from tests.service.process import SCRIPT, serve
 from tests.service.steps import NAN, make_steps, same_steps
 
 
@@ -52,6 +54,20 @@ def test_csv_has_a_row_for_each_term_of_each_evaluation(folder: Path) -> None:
     assert (second["term"], second["value"], second["gradient_norm"]) == ("b,c", "NaN", "")
     assert (first["base"], rows[-1]["base"], rows[3000]["value"]) == ("", "1.0", "-Infinity")
     assert {row["rank"] for row in rows} == {"0", "1"}
+
+
+@pytest.mark.parametrize("of", ["r", "short"])
+def test_an_export_whose_reader_has_enough_ends_without_a_word(folder: Path, of: str) -> None:
+    observatory = open_observatory(folder)
+    observatory.ingest([batch(make_steps([0]), run="short")])
+    observatory.close()
+    command = [sys.executable, "-c", SCRIPT, "export", of, "--data-dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_parquet_has_the_same_rows_as_csv(folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def back_up_history(
     *,
     data_dir: DataDir = DEFAULT,
 ) -> None:
-    """Copies the history as it is at one moment, also while a service writes to it.
+    """Copies the history as it is now, also beside a running service.
 
     To restore, stop the service and put the copy in the place of history.sqlite, without the files
     beside it whose names begin with history.sqlite-.

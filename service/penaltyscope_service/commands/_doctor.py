@@ -53,9 +53,9 @@ def doctor(
         typer.Option(envvar="OTEL_EXPORTER_OTLP_CLIENT_KEY", help="Key (PEM) of that."),
     ] = None,
 ) -> None:
-    """Checks a deployment: every line says ok, warn or fail, and what to do.
+    """Checks a deployment, and says what is wrong and what to do.
 
-    Nothing is changed. Ends with 1 if anything failed.
+    Every line says ok, warn or fail. Nothing is changed. Ends with 1 if anything failed.
     """
     service = Visit(
         _url("--endpoint", endpoint),

@@ -22,7 +22,7 @@ def export_run(
     ] = None,
     data_dir: DataDir = DEFAULT,
 ) -> None:
-    """Writes every step of a run, also while a service takes more of them.
+    """Writes every step of a run, also beside a running service.
 
     CSV and Parquet have a row for each term of each evaluation; lines of JSON are the library's
     own and can be imported. Parquet needs pyarrow.
@@ -37,3 +37,4 @@ def export_run(
         with nullcontext(sys.stdout.buffer) if output is None else output.open("wb") as file:
             for piece in pieces:
                 file.write(piece)
+            file.flush()  # here, and not when the interpreter ends, is told what goes wrong

@@ -33,5 +33,7 @@ def told() -> Iterator[None]:
     """What goes wrong with files is told in one line."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever reads has enough: a command ends without a word then
     except (HistoryError, OSError, sqlite3.Error) as error:
         fail(error)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,7 +20,7 @@ from penaltyscope_events.jsonl_reader import read_lines
 from penaltyscope_service.commands._folder import DEFAULT, DataDir, history_in, told
 from penaltyscope_service.complaint import fail
 from penaltyscope_service.decode import decode_logs
-from penaltyscope_service.observatory import Limits, Observatory
+from penaltyscope_service.observatory import Observatory
 from penaltyscope_service.settings import Settings, variable
 
 _PROTOBUF: Final = "application/x-protobuf"
@@ -41,7 +40,7 @@ def import_files(
         typer.Option(help="Send to a service that is running, instead of writing to its folder."),
     ] = None,
 ) -> None:
-    """Takes over files of the library, or of ``penaltyscope export --format jsonl``.
+    """Takes over lines of JSON, the library's or those of an export.
 
     Every evaluation counts once, however often it is imported and also if it was received before.
     A line that cannot be read is named and left out; then the exit status is 1. A service that
@@ -79,9 +78,7 @@ def _scope(item: StepBlock | Event) -> bytes:
 @contextmanager
 def _keeping(data_dir: Path) -> Iterator[Send]:
     """Writes to the folder, through the same checks as a request."""
-    settings = Settings(data_dir=data_dir)
-    limits = Limits(**{limit.name: getattr(settings, limit.name) for limit in fields(Limits)})
-    observatory = Observatory.open(history_in(data_dir), limits=limits)
+    observatory = Observatory.open(history_in(data_dir), limits=Settings(data_dir=data_dir).limits)
 
     def send(body: bytes) -> None:
         decoded = decode_logs(body, _PROTOBUF)

@@ -1,5 +1,7 @@
 /** How numbers become heights: linear, logarithmic, or logarithmic on both sides of 0. */
 
+import { setting } from "./format.js";
+
 const WIDE = 1e3;
 const MOST_DECADES = 30;
 const SMALLEST_DECADE = -300;
@@ -46,7 +48,7 @@ function symmetric(lowest, largest, values) {
   const ticks = [0, ...signs.flatMap((sign) => sizes.map((size) => sign * size))];
   return {
     kind: "symlog",
-    note: `log beyond ±${threshold.toExponential(0).replace("e+", "e")}`,
+    note: `log beyond ±${setting(threshold)}`,
     height,
     axis: {
       type: "linear",

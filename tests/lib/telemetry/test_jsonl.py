@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import penaltyscope as ps
 from penaltyscope.telemetry import JSONL, OTLP
 from penaltyscope_events import Event, RunIdentity, StepBlock, names, read_lines
+from tests.killed import killed
 from tests.lib.telemetry.kept import SOURCE, steps
 
 EVENT = Event(name="x", time_ns=0)
@@ -121,24 +121,8 @@ def test_a_size_that_makes_no_sense_is_named(tmp_path: Path, argument: str) -> N
 
 
 def test_kill_9_leaves_every_drained_step(tmp_path: Path) -> None:
-    source = f"""
-import torch, penaltyscope as ps
-pipeline = ps.Pipeline([ps.Term("size", ps.l2)])
-x = torch.ones(2, requires_grad=True)
-run = ps.watch(pipeline, run="r", sinks=[ps.telemetry.JSONL({str(tmp_path)!r})])
-while True:
-    pipeline(x).loss.backward()
-    if pipeline.step == 200:
-        run.flush()
-        print("drained", flush=True)
-"""
-    job = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
-    try:
-        assert job.stdout is not None
-        assert job.stdout.readline() == "drained\n"
-    finally:
-        job.send_signal(signal.SIGKILL)
-        job.communicate()
+    with killed(f"sinks=[ps.telemetry.JSONL({str(tmp_path)!r})]"):
+        pass
     kept = recorded(tmp_path)
     assert len(kept) >= 200
     assert kept == list(range(len(kept)))

@@ -41,9 +41,6 @@ def reader() -> Iterator[InMemoryMetricReader]:
     reader.shutdown()
 
 
-Key = tuple[str, tuple[tuple[str, object], ...]]
-
-
 def read(reader: InMemoryMetricReader) -> dict[str, dict[tuple[object, ...], object]]:
     """Data points by metric and by the values of their attributes but run and rank."""
     data = reader.get_metrics_data()

@@ -3,10 +3,6 @@
 import logging
 import os
 import resource
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +14,7 @@ import penaltyscope as ps
 from penaltyscope.telemetry._outbox import MemoryOutbox, Outbox, Request
 from penaltyscope.telemetry._spool import SpoolOutbox
 from penaltyscope_events import names, spool
+from tests.killed import killed
 from tests.lib.telemetry.receiver import Answer, receiver
 
 
@@ -215,26 +212,9 @@ def steps_in(directory: Path) -> int:
 
 
 def test_kill_9_leaves_every_drained_step_to_the_next_watch(tmp_path: Path) -> None:
-    source = f"""
-    import torch, penaltyscope as ps
-    pipeline = ps.Pipeline([ps.Term("size", ps.l2)])
-    x = torch.ones(2, requires_grad=True)
-    run = ps.watch(pipeline, endpoint="http://127.0.0.1:9", spool={str(tmp_path)!r})
-    while True:
-        pipeline(x).loss.backward()
-        if pipeline.step == 200:
-            run.flush(0.01)  # drains; nobody is there to deliver to
-            print("drained", flush=True)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(source)]
-    job = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert job.stdout is not None
-        assert job.stdout.readline() == "drained\n"
+    arguments = f'endpoint="http://127.0.0.1:9", spool={str(tmp_path)!r}'
+    with killed(arguments, flush_seconds=0.01):  # drains; nobody is there to deliver to
         assert spool.lock(spool.processes(tmp_path)[0]) is None, "the process is alive"
-    finally:
-        job.send_signal(signal.SIGKILL)
-        job.communicate()
     left = steps_in(tmp_path)
     assert left >= 200
     pipeline = ps.Pipeline([ps.Term("size", ps.l2)])

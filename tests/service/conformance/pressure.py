@@ -34,11 +34,13 @@ def room_after_a_refusal(service: Service) -> Iterator[None]:
     """There is no room until a request has been refused for that."""
     with holding(service) as connection:
         before = refusals(service)
-        watcher = threading.Thread(target=_give_way, args=(service, connection, before))
+        over = threading.Event()
+        watcher = threading.Thread(target=_give_way, args=(service, connection, before, over))
         watcher.start()
         try:
             yield
         finally:
+            over.set()
             watcher.join()
         assert refusals(service) > before
 
@@ -50,8 +52,9 @@ def refusals(service: Service) -> float:
     return next(float(line[len(prefix) :]) for line in text.splitlines() if line.startswith(prefix))
 
 
-def _give_way(service: Service, connection: socket.socket, before: float) -> None:
-    until = time.monotonic() + 30
-    while refusals(service) <= before and time.monotonic() < until:
-        time.sleep(0.05)
+def _give_way(
+    service: Service, connection: socket.socket, before: float, over: threading.Event
+) -> None:
+    while refusals(service) <= before and not over.wait(0.05):
+        pass
     connection.close()

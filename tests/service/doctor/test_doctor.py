@@ -1,6 +1,7 @@
 """A real service, well and unwell, and what is said of it."""
 
 import resource
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -112,11 +113,11 @@ def test_a_token_that_does_not_fit_is_told(
     assert {check: level for check, level in found.items() if level != "ok"} == expected
 
 
-def test_nobody_there_is_one_failure(tmp_path: Path) -> None:
-    with serve(tmp_path) as service:
-        pass
+def test_nobody_there_is_one_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
 
-    [finding] = examine(service.url)
+    [finding] = examine(f"http://127.0.0.1:{port}")
 
     assert (finding.level, finding.check) == ("fail", "reachable")
     assert "penaltyscope serve" in finding.remedy

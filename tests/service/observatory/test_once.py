@@ -1,7 +1,6 @@
 """Every step counts once, and a request counts as a whole or not at all."""
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,18 +25,6 @@ from tests.service.observed import (
     read,
 )
 from tests.service.steps import make_steps
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def observatory(tmp_path: Path, clock: Clock) -> Iterator[Observatory]:
-    observatory = open_observatory(tmp_path, clock)
-    yield observatory
-    observatory.close()
 
 
 def test_a_step_counts_once_in_one_request_in_a_later_one_and_after_a_restart(

@@ -26,11 +26,6 @@ from tests.service.steps import NAN, make_steps
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def eventful(clock: Clock) -> Iterator[list[Batch]]:
     """Batches of several runs with all that can happen, in the order in which they come."""
     random = np.random.default_rng(7)

@@ -21,11 +21,6 @@ from tests.service.steps import make_steps
 DAY = 86_400.0
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def run_ids(observatory: Observatory) -> list[str]:
     return [run.run for run in observatory.runs()]
 

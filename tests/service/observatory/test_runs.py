@@ -1,28 +1,14 @@
 """What an observatory says about runs, while it takes steps or afterwards."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from penaltyscope_events import names
 from penaltyscope_service.observatory import Observatory
 from penaltyscope_service.summary import FirstNonfinite
-from tests.service.observed import Clock, batch, ending, event, open_observatory, read
+from tests.service.observed import Clock, batch, ending, event, read
 from tests.service.steps import NAN, make_steps
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def observatory(tmp_path: Path, clock: Clock) -> Iterator[Observatory]:
-    observatory = open_observatory(tmp_path, clock)
-    yield observatory
-    observatory.close()
 
 
 def test_a_run_begins_with_any_record(observatory: Observatory, clock: Clock) -> None:
