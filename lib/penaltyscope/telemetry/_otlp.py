@@ -229,5 +229,7 @@ def _headers(destination: Destination) -> dict[str, str]:
 
 
 def _text(data: bytes) -> str:
-    """The readable part of a small protobuf message, for a log line."""
-    return "".join(c for c in data[:500].decode("utf-8", "replace") if c.isprintable())
+    """What a ``Status`` or a partial success says, field 2 of both, for a log line."""
+    text = data.partition(b"\x12")[2]
+    text = text[2 if text[:1] >= b"\x80" else 1 :] or data  # behind its length
+    return "".join(c for c in text[:500].decode("utf-8", "replace") if c.isprintable())

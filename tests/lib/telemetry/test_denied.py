@@ -15,6 +15,9 @@ from tests.end_to_end.real_parts import wait_for
 from tests.lib.telemetry.receiver import Answer, receiver
 from tests.service.process import serve
 
+REASON = "a token is needed for this, and that one is for another tenant's"
+STATUS = b"\x12@" + REASON.encode()
+"""Protobuf: its 64 bytes are announced by what would be a printable character."""
 DENIED = Answer(401, body=b"the token is not known.")
 
 
@@ -32,7 +35,7 @@ def test_steps_wait_for_a_token_that_is_let_in_and_it_is_said_once(
     status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(_otlp, "_DENIED_WAIT_SECONDS", 0.01)
-    answers = [Answer(status, body=b"not you")] * 3
+    answers = [Answer(status, body=STATUS)] * 3
     watched = pipeline()
     with caplog.at_level(logging.WARNING), receiver(*answers) as there:
         with ps.watch(watched, endpoint=there.url) as run:
@@ -42,7 +45,7 @@ def test_steps_wait_for_a_token_that_is_let_in_and_it_is_said_once(
         assert there.steps() == list(range(100))
         url = f"{there.url}/v1/logs"
     assert caplog.messages == [
-        f"{url} lets nobody in with this token (HTTP {status}: not you): steps are kept and sent "
+        f"{url} lets nobody in with this token (HTTP {status}: {REASON}): steps are kept and sent "
         "again every 0.01 s; see OTEL_EXPORTER_OTLP_HEADERS",
         f"{url} is reachable again",
     ]
