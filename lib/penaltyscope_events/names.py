@@ -52,6 +52,9 @@ TERM_GRADIENT_NORM: Final = "penaltyscope.term.gradient_norm"
 TERM_FLAGS: Final = "penaltyscope.term.flags"
 """int[T], bits of :class:`~penaltyscope_events.flags.TermFlag`; absent when no bit is set."""
 
+INCIDENT_KIND: Final = "penaltyscope.incident.kind"
+"""string on ``incident``."""
+
 ATTRIBUTION_METHOD: Final = "penaltyscope.attribution.method"
 """string: ``alignment``, ``last_layer`` or ``all_parameters``."""
 ATTRIBUTION_SLOPE: Final = "penaltyscope.attribution.slope"

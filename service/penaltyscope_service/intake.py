@@ -34,8 +34,6 @@ from penaltyscope_service.states import (
     report,
 )
 
-INCIDENT_KIND: Final = "penaltyscope.incident.kind"
-"""string on ``incident``."""
 MAX_GAPS: Final = 1024
 """Gaps that are remembered of one source."""
 
@@ -226,7 +224,7 @@ class Intake:
         if event.name == names.PIPELINE_EXCEPTION:
             return self._is_new_exception(run, process, event)
         if event.name == names.INCIDENT:
-            kind = str(event.attributes.get(INCIDENT_KIND, "unknown"))
+            kind = str(event.attributes.get(names.INCIDENT_KIND, "unknown"))
             attributes = json.dumps(dict(event.attributes))  # orjson would make NaN null
             self._incidents.append(Incident(run.id, process.rank, event.time_ns, kind, attributes))
         return True

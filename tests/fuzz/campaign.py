@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 from penaltyscope_service.decode import Batch, ContentType, Decoded, InvalidRequestError
 from penaltyscope_service.ingest._body import ContentEncoding, decompress
-from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._signal import SIGNALS
+from penaltyscope_service.refusal import RefusedError
 from tests.fuzz.corpus import corpus
 from tests.fuzz.mutation import mutate, mutate_json
 from tests.service.compression import COMPRESS

@@ -8,7 +8,7 @@ from typing import Final, Literal, Protocol
 from isal import isal_zlib
 from isal.isal_zlib import IsalError
 
-from penaltyscope_service.ingest._refusal import RefusedError
+from penaltyscope_service.refusal import RefusedError
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -7,7 +7,7 @@ from typing import Final
 from penaltyscope_service.access import Headers
 from penaltyscope_service.decode import ContentType
 from penaltyscope_service.ingest._body import ContentEncoding, too_large
-from penaltyscope_service.ingest._refusal import RefusedError
+from penaltyscope_service.refusal import RefusedError
 
 _CONTENT_TYPES: Final[dict[bytes, ContentType]] = {
     b"application/x-protobuf": "application/x-protobuf",

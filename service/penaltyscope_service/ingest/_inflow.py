@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Final
 
-from penaltyscope_service.ingest._refusal import RefusedError
+from penaltyscope_service.refusal import RefusedError
 
 _RETRY_SECONDS: Final = 1
 

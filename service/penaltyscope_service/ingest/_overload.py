@@ -8,9 +8,9 @@ from starlette.types import Receive, Scope, Send
 
 from penaltyscope_service.access import first_of_each
 from penaltyscope_service.ingest._head import read_content_type
-from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._reply import refuse
 from penaltyscope_service.ingest._signal import SIGNALS
+from penaltyscope_service.refusal import RefusedError
 
 _RETRY_SECONDS: Final = 5
 _MESSAGE: Final = "too many connections are open; try again later."

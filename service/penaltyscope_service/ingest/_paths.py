@@ -7,11 +7,11 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._schema import reference, schemas
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
 from penaltyscope_service.ingest._status import STATUSES, describe
 from penaltyscope_service.problem import CHALLENGES, RETRY_AFTER
+from penaltyscope_service.refusal import RefusedError
 
 _BINARY: Final = {"type": "string", "contentMediaType": "application/x-protobuf"}
 _WHY: Final = {

@@ -11,9 +11,9 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from penaltyscope_service.decode import ContentType, Decoded
-from penaltyscope_service.ingest._refusal import RefusedError
 from penaltyscope_service.ingest._signal import Signal
 from penaltyscope_service.ingest._status import describe
+from penaltyscope_service.refusal import RefusedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from google.rpc.code_pb2 import Code  # type: ignore[import-untyped]
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from penaltyscope_service.access import DeniedError
 from penaltyscope_service.decode import InvalidRequestError
-from penaltyscope_service.ingest._refusal import RefusedError
+from penaltyscope_service.refusal import RefusedError
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -38,10 +37,6 @@ def as_refusal(error: Exception) -> RefusedError:
     match error:
         case RefusedError():
             return error
-        case DeniedError():
-            return RefusedError(
-                error.status, error.message, retry_after_seconds=error.retry_after_seconds
-            )
         case InvalidRequestError():
             return RefusedError(HTTPStatus.BAD_REQUEST, str(error))
         case _:  # what went wrong inside is for the log, not for whoever asks

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol
 
 from penaltyscope_service.decode import Batch, Decoded
-from penaltyscope_service.ingest._refusal import RefusedError
+from penaltyscope_service.refusal import RefusedError
 
 _logger: Final = logging.getLogger(__name__)
 

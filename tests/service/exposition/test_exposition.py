@@ -11,7 +11,6 @@ import pytest
 
 from penaltyscope_events import FINDINGS, names
 from penaltyscope_service.aggregate import DURATION_BOUNDS, NORM_BOUNDS
-from penaltyscope_service.intake import INCIDENT_KIND
 from penaltyscope_service.observatory import Observatory
 from tests.service.observed import (
     Clock,
@@ -192,7 +191,7 @@ def test_what_recorders_and_clients_lost_or_sent_twice_is_counted(tmp_path: Path
 def test_incidents_are_counted_by_kind_and_once(tmp_path: Path) -> None:
     observatory = open_observatory(tmp_path)
     spike = event(names.INCIDENT)
-    spike.attributes[INCIDENT_KIND] = "spike"  # type: ignore[index]
+    spike.attributes[names.INCIDENT_KIND] = "spike"  # type: ignore[index]
     for _ in range(2):
         observatory.ingest([batch(events=[spike, event(names.INCIDENT)])])
     counts = {labels(run="r", kind="spike"): 1, labels(run="r", kind="unknown"): 1}

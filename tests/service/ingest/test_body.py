@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from penaltyscope_service.ingest._body import ContentEncoding, decompress
-from penaltyscope_service.ingest._refusal import RefusedError
+from penaltyscope_service.refusal import RefusedError
 from tests.service.compression import COMPRESS, zstd_frame
 
 LIMIT = 100_000

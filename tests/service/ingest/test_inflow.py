@@ -3,7 +3,7 @@ from contextlib import closing
 import pytest
 
 from penaltyscope_service.ingest._inflow import Inflow
-from penaltyscope_service.ingest._refusal import RefusedError
+from penaltyscope_service.refusal import RefusedError
 
 
 def test_bodies_that_are_read_at_the_same_time_share_a_bound() -> None:

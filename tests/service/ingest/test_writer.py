@@ -7,7 +7,7 @@ import pytest
 
 from penaltyscope_service.decode import Decoded, InvalidRequestError, decode_logs
 from penaltyscope_service.ingest import Writer
-from penaltyscope_service.ingest._refusal import RefusedError
+from penaltyscope_service.refusal import RefusedError
 from tests.service.blocks import make_block, make_request
 from tests.service.ingest.store import MemoryStore
 

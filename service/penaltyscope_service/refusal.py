@@ -13,4 +13,4 @@ class RefusedError(Exception):
         self.status = status
         self.message = message
         self.retry_after_seconds = retry_after_seconds
-        """For 503: when the client may send the same bytes again."""
+        """For 429 and 503: when the client may send the same bytes again."""
