@@ -1,5 +1,6 @@
 """A probe that differentiates the terms right after the pipeline has evaluated them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import PipelineResult, Statistics
 
 
-class EvaluationProbe(Probe):
+class EvaluationProbe(Probe, ABC):
     """Hooks on the pipeline alone; ``every`` counts its evaluations in training mode."""
 
     def __init__(self, pipeline: Pipeline, *, every: int) -> None:
@@ -25,11 +26,11 @@ class EvaluationProbe(Probe):
             pipeline.register_forward_hook(self._after, with_kwargs=True).remove,
         ]
 
+    @abstractmethod
     def _measure(
         self, values: Sequence[Tensor | None], wanted: Sequence[bool], statistics: Statistics
     ) -> Attribution:
         """Differentiates the values, the task loss last; their graph is that of the training."""
-        raise NotImplementedError
 
     def _forget(self) -> None:
         """Called after each evaluation in training."""
