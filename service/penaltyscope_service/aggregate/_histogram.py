@@ -1,12 +1,13 @@
 """Histograms of several columns at once."""
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.aggregate._bucket import Buckets
+from penaltyscope_service.kernel import kernel
 
 DURATION_BOUNDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -15,8 +16,6 @@ DURATION_BOUNDS: Final = (
 """Seconds, inclusive upper bounds of the buckets."""
 NORM_BOUNDS: Final = tuple(float(f"1e{exponent}") for exponent in range(-6, 7))
 """Decades."""
-
-Columns = NDArray[np.int64] | slice
 
 
 @dataclass(slots=True)
@@ -45,26 +44,50 @@ class Histogram:
         self.counts = np.concatenate((self.counts, more.counts))
         self.sums = np.concatenate((self.sums, more.sums))
 
-    def observe(
-        self, columns: Columns, numbers: NDArray[np.float64], finite: NDArray[np.bool_] | None
-    ) -> None:
-        """Adds numbers.
+    def observe(self, numbers: NDArray[np.float64]) -> None:
+        """Adds ``[N, C]`` numbers; those that are not finite are left out."""
+        _observe(numbers, self.bounds, self.counts, self.sums)
 
-        Args:
-            columns: which columns they are for.
-            numbers: ``[N, C]``.
-            finite: ``[N, C]``, which of them are observed; nothing for all.
-        """
-        buckets = len(self.bounds) + 1
-        width = numbers.shape[1]
-        found = Buckets.of(self.bounds.tobytes()).find(numbers)
-        cells = found + np.arange(0, width * buckets, buckets)
-        if finite is None:
-            flat = cells.ravel()
-        else:
-            flat, numbers = cells[finite], np.where(finite, numbers, 0.0)
-        counts = np.bincount(flat, minlength=width * buckets)
-        self.counts[columns] += counts.reshape(width, buckets)
-        with np.errstate(over="ignore"):  # an infinite sum is what it is
-            sums = np.add.accumulate(np.vstack((self.sums[columns], numbers)))
-        self.sums[columns] = sums[-1]
+
+_NUMBERS: Final = types.Array(types.float64, 2, "A", readonly=True)
+_BOUNDS: Final = types.Array(types.float64, 1, "C", readonly=True)
+_COUNTS: Final = types.Array(types.int64, 2, "C")
+_SUMS: Final = types.Array(types.float64, 1, "C")
+
+
+@kernel(types.void(_NUMBERS, _BOUNDS, _COUNTS, _SUMS))
+def _observe(
+    numbers: NDArray[np.floating[Any]],
+    bounds: NDArray[np.floating[Any]],
+    counts: NDArray[np.integer[Any]],
+    sums: NDArray[np.floating[Any]],
+) -> None:
+    """``counts`` and ``sums`` have as many columns as ``numbers``."""
+    finite = np.empty(numbers.shape[0])
+    for column in range(numbers.shape[1]):
+        count, total, lowest, highest = 0, sums[column], np.inf, -np.inf
+        for row in range(numbers.shape[0]):
+            number = numbers[row, column]
+            if np.isfinite(number):
+                finite[count] = number
+                count += 1
+                total += number
+                lowest = min(lowest, number)
+                highest = max(highest, number)
+        sums[column] = total
+        # All numbers are compared with one bound after the other, but only with those that lie
+        # among them: that is far quicker than to look for the bucket of each.
+        seen = finite[:count]
+        above = count
+        for i in range(len(bounds)):
+            bound, before = bounds[i], above
+            if bound >= highest:
+                above = 0
+            elif bound >= lowest:
+                above = 0
+                for number in seen:
+                    above += number > bound
+            counts[column, i] += before - above
+            if not above:
+                break
+        counts[column, len(bounds)] += above

@@ -1,29 +1,30 @@
 """What is counted and remembered of the terms of a pipeline, one row for each."""
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import FINDINGS, StepBlock
+from penaltyscope_events.flags import NONFINITE
 from penaltyscope_service.aggregate._baseline import Baseline
 from penaltyscope_service.aggregate._gauge import Gauges
-from penaltyscope_service.aggregate._histogram import NORM_BOUNDS, Columns, Histogram
-from penaltyscope_service.aggregate._share import gradient_shares
+from penaltyscope_service.aggregate._histogram import NORM_BOUNDS, Histogram
+from penaltyscope_service.aggregate._latest import hold_terms
 from penaltyscope_service.aggregate._window import Window
-from penaltyscope_service.measured import evaluated, norm_measured
+from penaltyscope_service.kernel import kernel
+from penaltyscope_service.measured import DISABLED, NO_NORM
 
-_BITS: Final = np.array([finding.flag for finding in FINDINGS], np.int32)
+_BITS: Final = tuple(int(finding.flag) for finding in FINDINGS)
+_NONFINITE: Final = int(NONFINITE)
 
 _GAUGES: Final = 5
 
-Numbers = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-LAST: Final = slice(-1, None)
-EVERY: Final = slice(None)
-"""Rows of a block: the last one alone says it all, in most cases."""
+Numbers = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
+Columns = NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -32,9 +33,9 @@ class TermAggregate:
 
     gauges: Gauges
     """Value, weight, contribution, gradient norm, share of the weighted gradient norm."""
-    latest: Numbers
+    latest: NDArray[np.float64]
     """``[T, 5]``: the same at the latest evaluation, finite or not."""
-    latest_real: Mask
+    latest_real: NDArray[np.bool_]
     """``[T, 5]``: which of them mean something."""
     window: Window
     """Value, gradient norm."""
@@ -79,15 +80,13 @@ class TermAggregate:
             block: the evaluations.
             period: the window's period in which they arrived.
         """
-        value, norm, finite = block.value, block.gradient_norm, None
-        if np.count_nonzero(block.flags):
-            finite = norm_measured(block.flags) & np.isfinite(norm)
-            norm = np.where(finite, norm, np.nan)
-            value = np.where(evaluated(block.flags) & np.isfinite(value), value, np.nan)
-            self._count_nonfinite(columns, block)
-        self.window.observe(period, columns, np.array((_highest(value), _highest(norm))).T)
-        self.norms.observe(columns, norm, finite)
-        self.baseline.observe(self._spread(columns, norm))
+        norm = np.empty((len(block), len(self.latest)))
+        _count(
+            *(columns, block.step, block.value, block.gradient_norm, block.flags),
+            *(self.window.enter(period), self.nonfinite, self.nonfinite_step, norm),
+        )
+        self.norms.observe(norm)
+        self.baseline.observe(norm)
 
     def hold(self, columns: Columns, block: StepBlock, *, newest: bool) -> None:
         """Remembers the latest numbers.
@@ -97,44 +96,77 @@ class TermAggregate:
             block: evaluations in ascending order of ``seq``.
             newest: whether the last of them is the latest of all.
         """
-        numbers, real = _numbers(block, LAST)
+        latest, real = self.latest, self.latest_real
         if newest:
-            self.latest_real.fill(False)  # a term that is gone has no latest number
-            self.latest[columns], self.latest_real[columns] = numbers[0], real[0]
-        if not self.gauges.observe(columns, block.seq[LAST], numbers, real):
-            self.gauges.observe(columns, block.seq, *_numbers(block, EVERY))
-
-    def _count_nonfinite(self, columns: Columns, block: StepBlock) -> None:
-        found = (block.flags[:, :, None] & _BITS) != 0
-        self.nonfinite[columns] += found.sum(axis=0)
-        steps = np.where(found.any(axis=2), block.step[:, None], -1).max(axis=0)
-        self.nonfinite_step[columns] = np.maximum(self.nonfinite_step[columns], steps)
-
-    def _spread(self, columns: Columns, norm: Numbers) -> Numbers:
-        """``[N, T]`` for all terms, NaN for those that are not in the block."""
-        if isinstance(columns, slice):
-            return norm
-        spread = np.full((len(norm), len(self.latest)), np.nan)
-        spread[:, columns] = norm
-        return spread
+            real.fill(False)  # a term that is gone has no latest number
+        else:
+            latest, real = np.empty_like(latest), np.empty_like(real)
+        hold_terms(
+            *(columns, block.seq, block.value, block.weight, block.contribution),
+            *(block.gradient_norm, block.flags),
+            *(self.gauges.finite, self.gauges.seq, latest, real),
+        )
 
 
-def _highest(numbers: Numbers) -> Numbers:
-    """``[T]``: the maximum without the NaN; minus infinity where there is no number."""
-    highest: Numbers = np.maximum.reduce(numbers, axis=0, initial=-np.inf)
-    if np.isnan(highest).any():
-        highest = np.fmax.reduce(numbers, axis=0, initial=-np.inf)
-    return highest + 0.0  # of two zeros of different signs either is the maximum; show no sign
+_COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
+_STEP: Final = types.Array(types.int64, 1, "A", readonly=True)
+_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
+_FLAGS: Final = types.Array(types.int32, 2, "A", readonly=True)
+_NUMBERS: Final = types.Array(types.float64, 2, "C")
+_COUNTS: Final = types.Array(types.int64, 2, "C")
+_LAST_STEPS: Final = types.Array(types.int64, 1, "C")
 
 
-def _numbers(block: StepBlock, rows: slice) -> tuple[Numbers, Mask]:
-    """``[N, T, 5]``: the numbers of ``gauges``, and which of them mean something."""
-    flags = block.flags[rows]
-    numbers = np.empty((*flags.shape, _GAUGES))
-    real = np.ones((*flags.shape, _GAUGES), np.bool_)
-    columns = (block.value, block.weight, block.contribution, block.gradient_norm)
-    for i, column in enumerate(columns):
-        numbers[..., i] = column[rows]
-    numbers[..., 4], real[..., 4] = gradient_shares(block, rows)
-    real[..., 0], real[..., 3] = evaluated(flags), norm_measured(flags)
-    return numbers, real
+@kernel(types.void(types.int64, _LAST_STEPS))
+def _count_findings(bits: int, counts: Integers) -> None:
+    for i in range(len(counts)):
+        counts[i] += (bits & _BITS[i]) != 0
+
+
+@kernel(
+    types.void(
+        *(_COLUMNS, _STEP, _TABLE, _TABLE, _FLAGS),
+        *(_NUMBERS, _COUNTS, _LAST_STEPS, _NUMBERS),
+    )
+)
+def _count(
+    columns: Integers,
+    step: Integers,
+    value: Numbers,
+    norm: Numbers,
+    flags: Integers,
+    highest: Numbers,
+    nonfinite: Integers,
+    nonfinite_step: Integers,
+    finite: Numbers,
+) -> None:
+    """Counts findings, raises the highest numbers, and tells what norms are to be counted.
+
+    Args:
+        columns: ``[T]``, where the terms of the block are among all.
+        step: ``[N]``, a column of the block.
+        value: ``[N, T]``, as are the next two: columns of the block.
+        norm: a column.
+        flags: a column.
+        highest: ``[C, 2]``, of value and norm.
+        nonfinite: ``[C, 6]``.
+        nonfinite_step: ``[C]``.
+        finite: ``[N, C]``, takes the norms; NaN where one was not measured or is not finite.
+    """
+    if len(columns) < finite.shape[1]:
+        finite[:] = np.nan
+    for i in range(len(columns)):
+        column = columns[i]
+        for row in range(len(step)):
+            bits, number = flags[row, i], norm[row, i]
+            measured = np.isfinite(number) and not bits & NO_NORM
+            finite[row, column] = number if measured else np.nan
+            # Zero is added so that no maximum is a zero with a sign.
+            if measured and number > highest[column, 1]:
+                highest[column, 1] = number + 0.0
+            number = value[row, i]
+            if number > highest[column, 0] and np.isfinite(number) and not bits & DISABLED:
+                highest[column, 0] = number + 0.0
+            if bits & _NONFINITE:
+                _count_findings(bits, nonfinite[column])
+                nonfinite_step[column] = max(nonfinite_step[column], step[row])

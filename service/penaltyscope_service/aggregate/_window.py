@@ -6,8 +6,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from penaltyscope_service.aggregate._histogram import Columns
-
 Numbers = NDArray[np.float64]
 
 
@@ -36,13 +34,13 @@ class Window:
         self.current = np.concatenate((self.current, more))
         self.previous = np.concatenate((self.previous, more))
 
-    def observe(self, period: int, columns: Columns, maxima: Numbers) -> None:
-        """Adds ``[C, W]`` maxima, minus infinity where there was nothing."""
+    def enter(self, period: int) -> Numbers:
+        """Goes on to a period; the maxima that it returns, ``[C, W]``, are there to be raised."""
         if period > self.period:
             blank = np.full(self.current.shape, -np.inf)
             self.previous = self.current if period == self.period + 1 else blank
             self.current, self.period = blank.copy(), period
-        self.current[columns] = np.maximum(self.current[columns], maxima)
+        return self.current
 
     def read(self, period: int) -> Numbers:
         """``[C, W]`` maxima as of a period; NaN where nothing was seen."""
