@@ -16,7 +16,8 @@ _LEAST_GROUPS: Final = 2
 """There is a baseline after so many groups: 50 evaluations."""
 
 Numbers = NDArray[np.float64]
-Column = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
 
 
 @dataclass(slots=True)
@@ -59,12 +60,17 @@ class Baseline:
         self.groups = np.concatenate((self.groups, more.groups))
         self.value = np.concatenate((self.value, more.value))
 
-    def observe(self, numbers: Numbers) -> None:
-        """Adds ``[N, C]`` numbers, every one finite or NaN where there is none."""
-        width = numbers.shape[1]
+    def observe(self, columns: NDArray[np.int64], numbers: Numbers) -> None:
+        """Adds numbers, finite or NaN where there is none.
+
+        Args:
+            columns: ``[T]``, which columns they are for.
+            numbers: ``[N, T]``.
+        """
+        width = len(self.value)
         groups, rest = divmod(len(self.pending) + len(numbers), GROUP_ROWS)
         complete, pending = np.empty((GROUP_ROWS, groups * width)), np.empty((rest, width))
-        _regroup(self.pending, numbers, complete, pending)
+        _regroup(columns, numbers, self.pending, complete, pending)
         self.pending = pending
         if groups:
             _enter(lower_medians(complete), self.medians, self.groups)
@@ -72,31 +78,40 @@ class Baseline:
             self.value = np.where(self.groups >= _LEAST_GROUPS, usual, np.nan)
 
 
+_COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
+_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
 _ROWS: Final = types.Array(types.float64, 2, "C", readonly=True)
 _NEW_ROWS: Final = types.Array(types.float64, 2, "C")
 
 
-@kernel(types.void(_ROWS, _ROWS, _NEW_ROWS, _NEW_ROWS))
-def _regroup(before: Column, numbers: Column, complete: Column, pending: Column) -> None:
-    """Moves rows, ``[N, C]``, to where they are side by side with those of other groups.
+@kernel(types.void(_COLUMNS, _TABLE, _ROWS, _NEW_ROWS, _NEW_ROWS))
+def _regroup(
+    columns: Integers, numbers: Floats, before: Floats, complete: Floats, pending: Floats
+) -> None:
+    """Moves rows to where they are side by side with those of other groups.
 
     Args:
-        before: ``[<25, C]``, rows that were pending.
-        numbers: ``[N, C]``, those that follow.
+        columns: ``[T]``.
+        numbers: ``[N, T]``.
+        before: ``[<25, C]``, the rows that come first.
         complete: ``[25, G * C]``, takes the groups that are complete.
         pending: ``[<25, C]``, takes what is left.
     """
-    width = numbers.shape[1]
+    width = pending.shape[1]
     rows = len(before) + len(numbers)
     for row in range(rows):
-        source = before[row] if row < len(before) else numbers[row - len(before)]
-        group, place = row // GROUP_ROWS, row % GROUP_ROWS
+        first = row // GROUP_ROWS * width
         if row < rows - len(pending):
-            target = complete[place, group * width : (group + 1) * width]
+            target = complete[row % GROUP_ROWS, first : first + width]
         else:
-            target = pending[place]
-        for column in range(width):
-            target[column] = source[column]
+            target = pending[row % GROUP_ROWS]
+        if row < len(before):
+            target[:] = before[row]
+            continue
+        if len(columns) < width:
+            target[:] = np.nan
+        for i in range(len(columns)):
+            target[columns[i]] = numbers[row - len(before), i]
 
 
 _MEDIANS: Final = types.Array(types.float64, 1, "C", readonly=True)
@@ -104,7 +119,7 @@ _GROUP_COUNTS: Final = types.Array(types.int64, 1, "C")
 
 
 @kernel(types.void(_MEDIANS, _NEW_ROWS, _GROUP_COUNTS))
-def _enter(medians: Column, ring: Column, groups: NDArray[np.integer[Any]]) -> None:
+def _enter(medians: Floats, ring: Floats, groups: Integers) -> None:
     """Adds ``[G * C]`` medians, NaN where a group had no number, to the ring, ``[C, 41]``."""
     width = len(groups)
     for i in range(len(medians)):

@@ -44,32 +44,47 @@ class Histogram:
         self.counts = np.concatenate((self.counts, more.counts))
         self.sums = np.concatenate((self.sums, more.sums))
 
-    def observe(self, numbers: NDArray[np.float64]) -> None:
-        """Adds ``[N, C]`` numbers; those that are not finite are left out."""
-        _observe(numbers, self.bounds, self.counts, self.sums)
+    def observe(self, columns: NDArray[np.int64], numbers: NDArray[np.float64]) -> None:
+        """Adds numbers, finite or NaN where there is none.
+
+        Args:
+            columns: ``[T]``, which columns they are for.
+            numbers: ``[N, T]``.
+        """
+        _observe(columns, numbers, self.bounds, self.counts, self.sums)
 
 
+_COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
 _NUMBERS: Final = types.Array(types.float64, 2, "A", readonly=True)
 _BOUNDS: Final = types.Array(types.float64, 1, "C", readonly=True)
 _COUNTS: Final = types.Array(types.int64, 2, "C")
 _SUMS: Final = types.Array(types.float64, 1, "C")
 
 
-@kernel(types.void(_NUMBERS, _BOUNDS, _COUNTS, _SUMS))
+@kernel(types.int64(_SUMS, types.float64))
+def _count_above(numbers: NDArray[np.floating[Any]], bound: float) -> int:
+    above = 0
+    for number in numbers:
+        above += number > bound
+    return above
+
+
+@kernel(types.void(_COLUMNS, _NUMBERS, _BOUNDS, _COUNTS, _SUMS))
 def _observe(
+    columns: NDArray[np.integer[Any]],
     numbers: NDArray[np.floating[Any]],
     bounds: NDArray[np.floating[Any]],
     counts: NDArray[np.integer[Any]],
     sums: NDArray[np.floating[Any]],
 ) -> None:
-    """``counts`` and ``sums`` have as many columns as ``numbers``."""
-    finite = np.empty(numbers.shape[0])
-    for column in range(numbers.shape[1]):
+    there = np.empty(numbers.shape[0])
+    for i in range(len(columns)):
+        column = columns[i]
         count, total, lowest, highest = 0, sums[column], np.inf, -np.inf
         for row in range(numbers.shape[0]):
-            number = numbers[row, column]
-            if np.isfinite(number):
-                finite[count] = number
+            number = numbers[row, i]
+            if not np.isnan(number):
+                there[count] = number
                 count += 1
                 total += number
                 lowest = min(lowest, number)
@@ -77,17 +92,15 @@ def _observe(
         sums[column] = total
         # All numbers are compared with one bound after the other, but only with those that lie
         # among them: that is far quicker than to look for the bucket of each.
-        seen = finite[:count]
+        seen = there[:count]
         above = count
-        for i in range(len(bounds)):
-            bound, before = bounds[i], above
+        for bucket in range(len(bounds)):
+            bound, before = bounds[bucket], above
             if bound >= highest:
                 above = 0
             elif bound >= lowest:
-                above = 0
-                for number in seen:
-                    above += number > bound
-            counts[column, i] += before - above
+                above = _count_above(seen, bound)
+            counts[column, bucket] += before - above
             if not above:
                 break
         counts[column, len(bounds)] += above

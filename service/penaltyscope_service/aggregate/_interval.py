@@ -51,19 +51,16 @@ _LINE: Final = types.Array(types.float64, 1, "C")
 
 @kernel(types.float64(_LINE))
 def _lower_median(numbers: Numbers) -> float:
-    """Of an even number the lower middle; NaN do not count.
+    """Of an even number the lower middle; NaN if there is none.
 
     For so few numbers, to count the smaller ones of each is quicker than to sort.
     """
-    count = 0
-    for number in numbers:
-        count += not np.isnan(number)
     for number in numbers:
         smaller = not_larger = 0
         for other in numbers:
             smaller += other < number
             not_larger += other <= number
-        if smaller <= (count - 1) // 2 < not_larger:
+        if smaller <= (len(numbers) - 1) // 2 < not_larger:
             return float(number)
     return np.nan
 
@@ -102,5 +99,5 @@ def _observe(
         seconds[place, 0] = new[place, 1] / 1e9
         seconds[place, 1] = seconds[place, 0] / new[place, 0]
     for column in range(2):
-        median[column] = _lower_median(seconds[:, column].copy())
+        median[column] = _lower_median(seconds[:count, column].copy())
     return before, began_ns, count

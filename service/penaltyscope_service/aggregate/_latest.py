@@ -30,7 +30,9 @@ _GAUGES: Final = types.Array(types.float64, 2, "C"), types.Array(types.int64, 2,
 _LATEST: Final = types.Array(types.float64, 2, "C"), types.Array(types.boolean, 2, "C")
 
 
-@kernel(types.boolean(types.float64, types.boolean, types.int64, *_GAUGES, types.int64, types.int64))
+@kernel(
+    types.boolean(types.float64, types.boolean, types.int64, *_GAUGES, types.int64, types.int64)
+)
 def _hold(
     number: float,
     real: bool,
@@ -179,12 +181,10 @@ def hold_terms(
 @kernel(types.boolean(types.float64, _BITS))
 def _norm_measured(norm: float, flags: Integers) -> bool:
     """As ``total_norm_measured`` tells it of one evaluation."""
-    if not np.isnan(norm):
-        return True
+    union = 0
     for bits in flags:
-        if bits & GRADIENT_FINDING:
-            return True
-    return False
+        union |= bits
+    return not np.isnan(norm) or union & GRADIENT_FINDING != 0
 
 
 @kernel(

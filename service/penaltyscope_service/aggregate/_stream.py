@@ -14,10 +14,13 @@ from penaltyscope_service.aggregate._gauge import Gauges
 from penaltyscope_service.aggregate._histogram import DURATION_BOUNDS, Histogram
 from penaltyscope_service.aggregate._interval import Intervals
 from penaltyscope_service.aggregate._latest import hold_totals
-from penaltyscope_service.aggregate._term import Columns, TermAggregate
+from penaltyscope_service.aggregate._term import TermAggregate
+from penaltyscope_service.aggregate._window import Columns
 from penaltyscope_service.kernel import kernel
 
 _NONFINITE: Final = int(NONFINITE)
+_ONLY: Final = np.zeros(1, np.int64)
+"""The one column of what is not by term."""
 
 Numbers = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -91,17 +94,17 @@ class StreamAggregate:
             period: the period of window maxima in which they arrived.
         """
         columns = self._columns(block.terms)
-        bad, first_bad, ordered = _survey(
-            *(block.seq, block.step, block.base, block.has_base, block.flags),
-            self.base_nonfinite,
+        bad, first_bad, flagged, ordered = _survey(
+            *(block.seq, block.step, block.base, block.has_base),
+            *(np.ascontiguousarray(block.flags), self.base_nonfinite),
         )
         self.steps += len(block)
         self.nonfinite_steps += bad
         if bad and (self.first is None or first_bad <= self.first.step):
             found = first_finding(block)
             self.first = found if self.first is None else min(found, self.first)
-        self.durations.observe(block.duration[:, None])
-        self.terms.count(columns, block, period)
+        self.durations.observe(_ONLY, block.duration[:, None])
+        self.terms.count(columns, block, period, flagged=flagged)
         if self._is_newest(block.incarnation):
             self.intervals.observe(block.step, block.stop_ns)
             ascending = block if ordered else block.take(np.argsort(block.seq))
@@ -149,12 +152,20 @@ class StreamAggregate:
 _INTEGERS: Final = types.Array(types.int64, 1, "A", readonly=True)
 _NUMBERS: Final = types.Array(types.float64, 1, "A", readonly=True)
 _MASK: Final = types.Array(types.boolean, 1, "A", readonly=True)
-_FLAGS: Final = types.Array(types.int32, 2, "A", readonly=True)
+_FLAGS: Final = types.Array(types.int32, 2, "C", readonly=True)
 _COUNTS: Final = types.Array(types.int64, 1, "C")
 
 
+@kernel(types.int64(types.Array(types.int32, 1, "C", readonly=True)))
+def _union(flags: Integers) -> int:
+    union = 0
+    for bits in flags:
+        union |= bits
+    return union
+
+
 @kernel(
-    types.Tuple((types.int64, types.int64, types.boolean))(
+    types.Tuple((types.int64, types.int64, types.boolean, types.boolean))(
         *(_INTEGERS, _INTEGERS, _NUMBERS, _MASK, _FLAGS, _COUNTS)
     )
 )
@@ -165,23 +176,21 @@ def _survey(
     has_base: Mask,
     flags: Integers,
     base_nonfinite: Integers,
-) -> tuple[int, int, bool]:
+) -> tuple[int, int, bool, bool]:
     """Counts the task losses that are not finite, ``[2]``: NaN and infinite.
 
     Returns:
-        How many evaluations have any finding, the lowest step among them, and whether the
-        evaluations are in ascending order of ``seq``.
+        How many evaluations have any finding, the lowest step among them, whether any flag is
+        set, and whether the evaluations are in ascending order of ``seq``.
     """
     bad, first_bad, ordered = 0, np.iinfo(np.int64).max, True
+    flagged = _union(flags.reshape(-1)) != 0
     for row in range(len(seq)):
         ordered &= row == 0 or seq[row] > seq[row - 1]
         found = has_base[row] and not np.isfinite(base[row])
         if found:
             base_nonfinite[0 if np.isnan(base[row]) else 1] += 1
-        union = 0
-        for term in range(flags.shape[1]):
-            union |= flags[row, term]
-        if found or union & _NONFINITE:
+        if found or (flagged and _union(flags[row]) & _NONFINITE):
             bad += 1
             first_bad = min(first_bad, step[row])
-    return bad, first_bad, ordered
+    return bad, first_bad, flagged, ordered

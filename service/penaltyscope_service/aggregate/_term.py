@@ -13,7 +13,7 @@ from penaltyscope_service.aggregate._baseline import Baseline
 from penaltyscope_service.aggregate._gauge import Gauges
 from penaltyscope_service.aggregate._histogram import NORM_BOUNDS, Histogram
 from penaltyscope_service.aggregate._latest import hold_terms
-from penaltyscope_service.aggregate._window import Window
+from penaltyscope_service.aggregate._window import Columns, Window
 from penaltyscope_service.kernel import kernel
 from penaltyscope_service.measured import DISABLED, NO_NORM
 
@@ -21,10 +21,8 @@ _BITS: Final = tuple(int(finding.flag) for finding in FINDINGS)
 _NONFINITE: Final = int(NONFINITE)
 
 _GAUGES: Final = 5
-
 Numbers = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
-Columns = NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -72,21 +70,26 @@ class TermAggregate:
         self.nonfinite = np.concatenate((self.nonfinite, none))
         self.nonfinite_step = np.concatenate((self.nonfinite_step, np.full(terms, -1)))
 
-    def count(self, columns: Columns, block: StepBlock, period: int) -> None:
+    def count(self, columns: Columns, block: StepBlock, period: int, *, flagged: bool) -> None:
         """Adds evaluations to what does not depend on their order, or only on that of arrival.
 
         Args:
             columns: which terms those of the block are.
             block: the evaluations.
             period: the window's period in which they arrived.
+            flagged: whether the block has any flag; without one, all of its numbers are finite.
         """
-        norm = np.empty((len(block), len(self.latest)))
-        _count(
-            *(columns, block.step, block.value, block.gradient_norm, block.flags),
-            *(self.window.enter(period), self.nonfinite, self.nonfinite_step, norm),
-        )
-        self.norms.observe(norm)
-        self.baseline.observe(norm)
+        value, norm = block.value, block.gradient_norm
+        if flagged:
+            found = np.empty((2, *value.shape))
+            _sift(
+                *(columns, block.step, value, norm, block.flags),
+                *(self.nonfinite, self.nonfinite_step, found),
+            )
+            value, norm = found
+        self.window.observe(period, columns, value, norm)
+        self.norms.observe(columns, norm)
+        self.baseline.observe(columns, norm)
 
     def hold(self, columns: Columns, block: StepBlock, *, newest: bool) -> None:
         """Remembers the latest numbers.
@@ -112,35 +115,25 @@ _COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
 _STEP: Final = types.Array(types.int64, 1, "A", readonly=True)
 _TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
 _FLAGS: Final = types.Array(types.int32, 2, "A", readonly=True)
-_NUMBERS: Final = types.Array(types.float64, 2, "C")
 _COUNTS: Final = types.Array(types.int64, 2, "C")
 _LAST_STEPS: Final = types.Array(types.int64, 1, "C")
-
-
-@kernel(types.void(types.int64, _LAST_STEPS))
-def _count_findings(bits: int, counts: Integers) -> None:
-    for i in range(len(counts)):
-        counts[i] += (bits & _BITS[i]) != 0
+_FOUND: Final = types.Array(types.float64, 3, "C")
 
 
 @kernel(
-    types.void(
-        *(_COLUMNS, _STEP, _TABLE, _TABLE, _FLAGS),
-        *(_NUMBERS, _COUNTS, _LAST_STEPS, _NUMBERS),
-    )
+    types.void(*(_COLUMNS, _STEP, _TABLE, _TABLE, _FLAGS), *(_COUNTS, _LAST_STEPS, _FOUND)),
 )
-def _count(
+def _sift(
     columns: Integers,
     step: Integers,
     value: Numbers,
     norm: Numbers,
     flags: Integers,
-    highest: Numbers,
     nonfinite: Integers,
     nonfinite_step: Integers,
-    finite: Numbers,
+    found: Numbers,
 ) -> None:
-    """Counts findings, raises the highest numbers, and tells what norms are to be counted.
+    """Counts findings, and tells which numbers are to be counted.
 
     Args:
         columns: ``[T]``, where the terms of the block are among all.
@@ -148,25 +141,17 @@ def _count(
         value: ``[N, T]``, as are the next two: columns of the block.
         norm: a column.
         flags: a column.
-        highest: ``[C, 2]``, of value and norm.
         nonfinite: ``[C, 6]``.
         nonfinite_step: ``[C]``.
-        finite: ``[N, C]``, takes the norms; NaN where one was not measured or is not finite.
+        found: ``[2, N, T]``, takes values and norms; NaN where one means nothing or is not finite.
     """
-    if len(columns) < finite.shape[1]:
-        finite[:] = np.nan
-    for i in range(len(columns)):
-        column = columns[i]
-        for row in range(len(step)):
-            bits, number = flags[row, i], norm[row, i]
-            measured = np.isfinite(number) and not bits & NO_NORM
-            finite[row, column] = number if measured else np.nan
-            # Zero is added so that no maximum is a zero with a sign.
-            if measured and number > highest[column, 1]:
-                highest[column, 1] = number + 0.0
-            number = value[row, i]
-            if number > highest[column, 0] and np.isfinite(number) and not bits & DISABLED:
-                highest[column, 0] = number + 0.0
+    for row in range(len(step)):
+        for i in range(len(columns)):
+            bits, one, other = flags[row, i], value[row, i], norm[row, i]
+            found[0, row, i] = np.nan if bits & DISABLED or not np.isfinite(one) else one
+            found[1, row, i] = np.nan if bits & NO_NORM or not np.isfinite(other) else other
             if bits & _NONFINITE:
-                _count_findings(bits, nonfinite[column])
+                column = columns[i]
                 nonfinite_step[column] = max(nonfinite_step[column], step[row])
+                for finding in range(nonfinite.shape[1]):
+                    nonfinite[column, finding] += (bits & _BITS[finding]) != 0
