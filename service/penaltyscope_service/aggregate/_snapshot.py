@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +30,7 @@ def take_snapshot(aggregate: StreamAggregate) -> bytes:
     values = _describe(aggregate, arrays)
     shapes = [(array.dtype.str, array.shape) for array in arrays]
     description = orjson.dumps((values, shapes), default=tuple)  # named tuples
-    parts = (np.ascontiguousarray(array).tobytes() for array in arrays)
+    parts = [array.tobytes() for array in arrays]
     return _HEAD.pack(SNAPSHOT_VERSION, len(description)) + description + b"".join(parts)
 
 
@@ -54,26 +55,31 @@ def restore_snapshot(snapshot: bytes) -> StreamAggregate:
 # Every field of an aggregate is an array, a dataclass of the same kind, or what JSON can say.
 
 
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
 def _describe(state: Any, arrays: list[NDArray[Any]]) -> dict[str, Any]:  # noqa: ANN401
     values: dict[str, Any] = {}
-    for field in fields(state):
-        value = getattr(state, field.name)
+    for name in _names(type(state)):
+        value = getattr(state, name)
         if isinstance(value, np.ndarray):
             arrays.append(value)
         else:
-            values[field.name] = _describe(value, arrays) if is_dataclass(value) else value
+            values[name] = _describe(value, arrays) if is_dataclass(value) else value
     return values
 
 
 def _assign(state: Any, values: dict[str, Any], arrays: Iterator[NDArray[Any]]) -> None:  # noqa: ANN401
-    for field in fields(state):
-        value = getattr(state, field.name)
+    for name in _names(type(state)):
+        value = getattr(state, name)
         if isinstance(value, np.ndarray):
-            setattr(state, field.name, next(arrays))
+            setattr(state, name, next(arrays))
         elif is_dataclass(value):
-            _assign(value, values[field.name], arrays)
+            _assign(value, values[name], arrays)
         else:
-            setattr(state, field.name, values[field.name])
+            setattr(state, name, values[name])
 
 
 def _arrays(
