@@ -93,6 +93,8 @@ class StreamAggregate:
             received_at: when they arrived, Unix time in seconds.
             period: the period of window maxima in which they arrived.
         """
+        # Kernels check no index. A block has as many rows and terms as each of its columns, and
+        # every term has a place in whatever is kept by term.
         columns = self._columns(block.terms)
         bad, first_bad, flagged, ordered = _survey(
             *(block.seq, block.step, block.base, block.has_base),
@@ -177,7 +179,7 @@ def _survey(
     flags: Integers,
     base_nonfinite: Integers,
 ) -> tuple[int, int, bool, bool]:
-    """Counts the task losses that are not finite, ``[2]``: NaN and infinite.
+    """Counts task losses that are not finite, and looks whether there is anything else to do.
 
     Returns:
         How many evaluations have any finding, the lowest step among them, whether any flag is
