@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def test_how_steps_were_batched_makes_no_difference_not_even_in_the_last_bit(
 @UNHURRIED
 @given(blocks())
 def test_how_columns_lie_in_memory_makes_no_difference(block: StepBlock) -> None:
-    columns = {name: np.repeat(getattr(block, name), 2, axis=0)[::2] for name in COLUMNS}
+    columns: dict[str, Any] = {
+        name: np.repeat(getattr(block, name), 2, axis=0)[::2] for name in COLUMNS
+    }
     columns |= {name: np.asfortranarray(columns[name]) for name in ("value", "flags")}
     for column in columns.values():
         column.flags.writeable = False
