@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import names as wire
@@ -12,6 +13,7 @@ from penaltyscope_service.decode._columns import NAMES, Plan
 from penaltyscope_service.decode._field import Field
 from penaltyscope_service.decode._layout import Span, lay_out
 from penaltyscope_service.decode._record import Record
+from penaltyscope_service.kernel import BYTES, kernel
 
 _MOST_BYTES: Final = 65_536
 """Longer patterns, of thousands of terms, are not worth their memory."""
@@ -19,9 +21,6 @@ _MOST_KNOWN_BYTES: Final = 2 * 1024**2
 """Of records; what is known of them takes several times as much."""
 _MOST_MASKS: Final = 16
 """Of one length that are tried."""
-_FIRST_ROWS: Final = 64
-_GROWTH: Final = 4
-"""So that looking at records that turn out to be different costs no more than reading them."""
 
 Bytes = NDArray[np.uint8]
 ReadRecords = Callable[[bytes, int, int], Iterable[Record]]
@@ -47,22 +46,22 @@ class Pattern:
 
     def count(self, data: bytes, start: int, stop: int) -> int:
         """How often the pattern is repeated from ``start`` on, where it is known to be once."""
-        stride = self.stride
-        most, found, rows = (stop - start) // stride, 1, _FIRST_ROWS
-        if most == 1:
-            return 1
-        first: Bytes = np.ndarray((stride,), np.uint8, data, start) & self.mask
-        expected = first.tobytes()
-        while found < most:
-            rows = min(rows, most - found)
-            raw: Bytes = np.ndarray((rows, stride), np.uint8, data, start + found * stride)
-            masked = raw & self.mask
-            if masked.tobytes() != expected * rows:
-                same = (masked == first).all(axis=1)
-                return found + int(same.argmin())
-            found += rows
-            rows *= _GROWTH
-        return found
+        return count_alike(np.frombuffer(data, np.uint8, stop - start, start), self.mask)
+
+
+@kernel(types.int64(BYTES, BYTES))
+def count_alike(data: Bytes, mask: Bytes) -> int:
+    """How often the bytes that ``data`` begins with are repeated, but for bits outside the mask."""
+    stride = len(mask)
+    first = data[:stride]
+    for start in range(stride, len(data) - stride + 1, stride):
+        record = data[start : start + stride]
+        different = np.uint8(0)
+        for i in range(stride):
+            different = np.uint8(different | (record[i] ^ first[i]) & mask[i])
+        if different:
+            return start // stride
+    return len(data) // stride
 
 
 class Patterns:

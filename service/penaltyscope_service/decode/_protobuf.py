@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
+from penaltyscope_service.decode._columns import Run
 from penaltyscope_service.decode._field import (
     Field,
     UnknownFormError,
@@ -17,7 +18,6 @@ from penaltyscope_service.decode._field import (
     read_field,
     wrap,
 )
-from penaltyscope_service.decode._gather import Run
 from penaltyscope_service.decode._opening import Opening, Openings
 from penaltyscope_service.decode._pattern import Pattern, Patterns
 from penaltyscope_service.decode._record import InvalidRequestError, Record

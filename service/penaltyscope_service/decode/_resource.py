@@ -6,8 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from penaltyscope_events import RunIdentity
-from penaltyscope_service.decode._columns import Plan
-from penaltyscope_service.decode._gather import Run
+from penaltyscope_service.decode._columns import Plan, Run
 from penaltyscope_service.decode._identity import read_identity
 from penaltyscope_service.decode._record import Attributes, Record
 from penaltyscope_service.decode._step import ScopeTerms
