@@ -6,12 +6,12 @@ from typing import Final
 
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from penaltyscope_events import names as wire
-from penaltyscope_service.decode._columns import NAMES, Plan
 from penaltyscope_service.decode._field import Field
+from penaltyscope_service.decode._gather import Bytes
 from penaltyscope_service.decode._layout import Span, lay_out
+from penaltyscope_service.decode._plan import NAMES, Plan
 from penaltyscope_service.decode._record import Record
 from penaltyscope_service.kernel import BYTES, kernel
 
@@ -22,7 +22,6 @@ _MOST_KNOWN_BYTES: Final = 2 * 1024**2
 _MOST_MASKS: Final = 16
 """Of one length that are tried."""
 
-Bytes = NDArray[np.uint8]
 ReadRecords = Callable[[bytes, int, int], Iterable[Record]]
 
 
@@ -33,7 +32,7 @@ class Pattern:
     mask: Bytes
     """The bits that all repetitions of one process have in common."""
     names: tuple[Span, ...]
-    """Strings that are other ones in other processes."""
+    """Strings that are other ones in other processes: first those of the stop record."""
     starts: int
     """Start records in one repetition."""
     plan: Plan | None
@@ -44,9 +43,9 @@ class Pattern:
         """Bytes of one repetition."""
         return len(self.mask)
 
-    def count(self, data: bytes, start: int, stop: int) -> int:
+    def count(self, data: Bytes, start: int, stop: int) -> int:
         """How often the pattern is repeated from ``start`` on, where it is known to be once."""
-        return count_alike(np.frombuffer(data, np.uint8, stop - start, start), self.mask)
+        return count_alike(data[start:stop], self.mask)
 
 
 @kernel(types.int64(BYTES, BYTES))
@@ -72,16 +71,16 @@ class Patterns:
         self._known: dict[bytes, Pattern] = {}
         self._known_bytes = 0
 
-    def find(self, data: bytes, start: int, stop: int) -> Pattern | None:
+    def find(self, data: Bytes, start: int, stop: int) -> Pattern | None:
         """The pattern of which the bytes between two positions are one repetition, if known."""
         masks = self._masks.get(stop - start)
         if masks is None:
             return None
-        raw: Bytes = np.frombuffer(data, np.uint8, stop - start, start)
+        raw = data[start:stop]
         for mask in masks:
             pattern = self._known.get((raw & mask).tobytes())
             if pattern is not None:
-                return pattern if _are_texts(data, start, pattern.names) else None
+                return pattern
         return None
 
     def learn(
@@ -109,16 +108,21 @@ class Patterns:
                 return None
             offset = head.start - start
             mask[offset : head.stop - start] = layout.mask
-            names += (layout.texts[n].moved(offset) for n in NAMES if n in layout.texts)
+            own = [layout.texts[n].moved(offset) for n in NAMES if n in layout.texts]
             if layout.event_name == wire.PIPELINE_STOP:
                 # Of two different stops the order would be lost.
                 more = plan is not None
                 plan = Plan.of(layout, record.attributes, offset=offset)
                 if more or plan is None:
                     return None
+                names = own + names
+            else:
+                names += own
         starts = len(heads) - (plan is not None)
+        # Nobody reads the names of starts alone, so that nobody would see that they are no text.
+        names = names if plan else []
         pattern = Pattern(np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan)
-        self._remember(pattern, np.ndarray((stop - start,), np.uint8, data, start))
+        self._remember(pattern, np.frombuffer(data, np.uint8, stop - start, start))
         return pattern
 
     def _remember(self, pattern: Pattern, raw: Bytes) -> None:
@@ -133,13 +137,3 @@ class Patterns:
             self._masks[length] = (of_all, *masks[: _MOST_MASKS - 1])
         self._known[(raw & of_all).tobytes()] = pattern
         self._known_bytes += length
-
-
-def _are_texts(data: bytes, start: int, spans: Iterable[Span]) -> bool:
-    """Whether protobuf would take them for strings."""
-    try:
-        for first, last in spans:
-            data[start + first : start + last].decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -9,11 +9,12 @@ from typing import Final, Literal
 from penaltyscope_events import Event, RunIdentity, StepBlock, names
 from penaltyscope_service.decode._attribute import InvalidRecordError
 from penaltyscope_service.decode._batch import Batch, Decoded
+from penaltyscope_service.decode._columns import Columns
 from penaltyscope_service.decode._event import read_event
 from penaltyscope_service.decode._json import read_json
 from penaltyscope_service.decode._protobuf import read_protobuf
 from penaltyscope_service.decode._record import EVENTS, KEPT, Record
-from penaltyscope_service.decode._resource import Columns, Resource
+from penaltyscope_service.decode._resource import Resource
 from penaltyscope_service.decode._step import (
     ScopeTerms,
     StepKey,
@@ -95,15 +96,17 @@ class _Reading:
 
     def read_columns(self, columns: Columns, terms: ScopeTerms) -> None:
         """All at once or, where one may have to be refused, one by one."""
-        if columns.plan is not None:
-            block = columns.plan.read(columns.run, terms, self._received_ns)
-            if block is None:
+        plan = columns.pattern.plan
+        if plan is not None:
+            read = columns.read(plan, terms, self._received_ns)
+            if read is None:
                 for record in columns.records():
                     self.read_record(record, terms)
                 return
-            self._steps.setdefault(block.key, []).append(block.steps)
-            self._account.keep(names.PIPELINE_STOP, columns.run.repeats)
-        self._account.keep(names.PIPELINE_START, columns.starts)
+            key, steps = read
+            self._steps.setdefault(key, []).append(steps)
+            self._account.keep(names.PIPELINE_STOP, columns.repeats)
+        self._account.keep(names.PIPELINE_START, columns.repeats * columns.pattern.starts)
 
     def read_record(self, record: Record, terms: ScopeTerms) -> None:
         """Keeps it, refuses it or, if it is not of this wire format, only counts it."""

@@ -22,7 +22,7 @@ from penaltyscope_events import (
 )
 from penaltyscope_service.decode import Decoded, InvalidRequestError, _request, decode_logs
 from penaltyscope_service.decode._protobuf import read_protobuf
-from penaltyscope_service.decode._resource import Columns
+from penaltyscope_service.decode._columns import Columns
 from penaltyscope_service.decode._stock import read_stock
 from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import TIME_NS, encode, record, stop
@@ -65,11 +65,11 @@ def same(a: Decoded | str, b: Decoded | str) -> bool:
 def in_columns(body: bytes) -> int:
     """How many stop records are read in columns."""
     return sum(
-        item.run.repeats
+        item.repeats
         for resource in read_protobuf(body)
         for scope in resource.scopes
         for item in scope.records
-        if isinstance(item, Columns) and item.plan is not None
+        if isinstance(item, Columns) and item.pattern.plan is not None
     )
 
 
