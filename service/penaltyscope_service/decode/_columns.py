@@ -51,16 +51,16 @@ class Columns(NamedTuple):
             key = read_key(plan, scope, *texts)
         except (InvalidRecordError, UnicodeDecodeError):
             return None
-        shape = rows, plan.terms
-        integers, scalars = np.empty((3, rows), np.int64), np.empty((4, rows))
-        arrays, flags = np.empty((4, *shape)), np.empty(shape, np.int32)
+        terms, places, first, stride = plan.terms, plan.places, start + plan.offset, pattern.stride
+        integers = np.empty((3, rows), np.int64)
+        scalars = np.empty((4, rows))
         has_base = np.empty(rows, np.bool_)
+        arrays = np.empty((4, rows, terms))
+        flags = np.empty((rows, terms), np.int32)
         # The repetitions lie within the body, a record within each, and its numbers within it.
-        good = gather(
-            *(data, start + plan.offset, pattern.stride, plan.places, received_ns),
-            *(integers, scalars, has_base, arrays, flags),
-        )
-        if not good:
+        if not gather(
+            data, first, stride, places, received_ns, integers, scalars, has_base, arrays, flags
+        ):
             return None
         step, seq, stop_ns = integers
         duration, base, total, total_gradient_norm = scalars
