@@ -51,7 +51,7 @@ class Columns(NamedTuple):
             key = read_key(plan, scope, *texts)
         except (InvalidRecordError, UnicodeDecodeError):
             return None
-        terms, places, first, stride = plan.terms, plan.places, start + plan.offset, pattern.stride
+        terms, places, first, stride = plan.terms, plan.places, start + plan.offset, len(pattern.mask)
         integers = np.empty((3, rows), np.int64)
         scalars = np.empty((4, rows))
         has_base = np.empty(rows, np.bool_)
@@ -62,25 +62,23 @@ class Columns(NamedTuple):
             data, first, stride, places, received_ns, integers, scalars, has_base, arrays, flags
         ):
             return None
-        step, seq, stop_ns = integers
-        duration, base, total, total_gradient_norm = scalars
-        value, weight, contribution, gradient_norm = arrays
+        # To take an array apart in one go costs half as much again: it ends in an IndexError.
         steps = StepBlock(
             pipeline=key.pipeline,
             incarnation=key.incarnation,
             terms=key.terms,
-            step=step,
-            seq=seq,
-            stop_ns=stop_ns,
-            duration=duration,
-            base=base,
+            step=integers[0],
+            seq=integers[1],
+            stop_ns=integers[2],
+            duration=scalars[0],
+            base=scalars[1],
             has_base=has_base,
-            total=total,
-            total_gradient_norm=total_gradient_norm,
-            value=value,
-            weight=weight,
-            contribution=contribution,
-            gradient_norm=gradient_norm,
+            total=scalars[2],
+            total_gradient_norm=scalars[3],
+            value=arrays[0],
+            weight=arrays[1],
+            contribution=arrays[2],
+            gradient_norm=arrays[3],
             flags=flags,
         )
         return key, steps
