@@ -51,7 +51,7 @@ class Columns(NamedTuple):
             key = read_key(plan, scope, *texts)
         except (InvalidRecordError, UnicodeDecodeError):
             return None
-        terms, places, first, stride = plan.terms, plan.places, start + plan.offset, len(pattern.mask)
+        terms, places, first, stride = plan.terms, plan.places, start + plan.offset, pattern.stride
         integers = np.empty((3, rows), np.int64)
         scalars = np.empty((4, rows))
         has_base = np.empty(rows, np.bool_)

@@ -19,6 +19,7 @@ _MOST_BYTES: Final = 65_536
 """Longer patterns, of thousands of terms, are not worth their memory."""
 _MOST_KNOWN_BYTES: Final = 2 * 1024**2
 """Of records; what is known of them takes several times as much."""
+_MOST_EXPECTED: Final = 4096
 _MOST_MASKS: Final = 16
 """Of one length that are tried."""
 
@@ -37,14 +38,13 @@ class Pattern:
     """Start records in one repetition."""
     plan: Plan | None
     """Of its stop record, if it has one."""
-
-    @property
-    def stride(self) -> int:
-        """Bytes of one repetition."""
-        return len(self.mask)
+    stride: int
+    """Bytes of one repetition."""
 
     def count(self, data: Bytes, start: int, stop: int) -> int:
         """How often the pattern is repeated from ``start`` on, where it is known to be once."""
+        if stop - start < 2 * self.stride:
+            return 1
         return count_alike(data[start:stop], self.mask)
 
 
@@ -70,6 +70,18 @@ class Patterns:
         self._masks: dict[int, tuple[Bytes, ...]] = {}
         self._known: dict[bytes, Pattern] = {}
         self._known_bytes = 0
+        self._strides: dict[int, int] = {}
+
+    def recall(self, data: Bytes, start: int, stop: int) -> Pattern | None:
+        """The pattern that begins at a position, if it is what is expected of so many bytes."""
+        stride = self._strides.get(stop - start)
+        return None if stride is None else self.find(data, start, start + stride)
+
+    def expect(self, pattern: Pattern, length: int) -> None:
+        """That so many bytes will begin with the pattern again."""
+        if len(self._strides) == _MOST_EXPECTED:
+            self._strides = {}
+        self._strides[length] = pattern.stride
 
     def find(self, data: Bytes, start: int, stop: int) -> Pattern | None:
         """The pattern of which the bytes between two positions are one repetition, if known."""
@@ -121,7 +133,7 @@ class Patterns:
         starts = len(heads) - (plan is not None)
         # Nobody reads the names of starts alone, so that nobody would see that they are no text.
         names = names if plan else []
-        pattern = Pattern(np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan)
+        pattern = Pattern(np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan, stop - start)
         self._remember(pattern, np.frombuffer(data, np.uint8, stop - start, start))
         return pattern
 

@@ -85,26 +85,28 @@ def _scope(body: bytes, part: Field) -> Scope:
 def _records(body: bytes, start: int, stop: int) -> list[Record | Columns]:
     """In columns as far as possible."""
     data = np.frombuffer(body, np.uint8)
-    whole = _PATTERNS.find(data, start, stop)
-    if whole is not None:
-        return [Columns(body, data, start, 1, whole, _stock_records)]
     found: list[Record | Columns] = []
     lessons = 0
     read_until = start
     while start < stop and lessons < _MOST_LESSONS:
-        heads = _heads(body, start, stop)
-        pattern = _PATTERNS.find(data, start, heads[-1].stop)
+        pattern = _PATTERNS.recall(data, start, stop)
         if pattern is None:
-            lessons += 1
-            pattern = _PATTERNS.learn(body, start, heads, _stock_records)
-        if pattern is None:
-            start = heads[0].stop
-            continue
-        found += _stock_records(body, read_until, start)
+            heads = _heads(body, start, stop)
+            pattern = _PATTERNS.find(data, start, heads[-1].stop)
+            if pattern is None:
+                lessons += 1
+                pattern = _PATTERNS.learn(body, start, heads, _stock_records)
+            if pattern is None:
+                start = heads[0].stop
+                continue
+            _PATTERNS.expect(pattern, stop - start)
+        if read_until < start:
+            found += _stock_records(body, read_until, start)
         count = pattern.count(data, start, stop)
         found.append(Columns(body, data, start, count, pattern, _stock_records))
         read_until = start = start + count * pattern.stride
-    found += _stock_records(body, read_until, stop)
+    if read_until < stop:
+        found += _stock_records(body, read_until, stop)
     return found
 
 
@@ -142,7 +144,7 @@ def _terms(scope: bytes) -> ScopeTerms:
 
 def _stock_records(body: bytes, start: int, stop: int) -> Iterable[Record]:
     """The records between two positions, read by protobuf itself."""
-    return read_stock_records(_in_request(body[start:stop])) if start < stop else ()
+    return read_stock_records(_in_request(body[start:stop]))
 
 
 def _in_request(content: bytes) -> bytes:
