@@ -133,7 +133,9 @@ class Patterns:
         starts = len(heads) - (plan is not None)
         # Nobody reads the names of starts alone, so that nobody would see that they are no text.
         names = names if plan else []
-        pattern = Pattern(np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan, stop - start)
+        pattern = Pattern(
+            np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan, stop - start
+        )
         self._remember(pattern, np.frombuffer(data, np.uint8, stop - start, start))
         return pattern
 

@@ -49,12 +49,8 @@ def decode_logs(body: bytes, content_type: ContentType, *, received_ns: int = 0)
     """
     account = _Account()
     batches = [_read_resource(r, account, received_ns) for r in _READERS[content_type](body)]
-    return Decoded(
-        batches=tuple(filter(None, batches)),
-        received=account.received,
-        refused=account.refused,
-        message=account.message,
-    )
+    found = tuple(filter(None, batches))
+    return Decoded(found, account.received, account.refused, account.message)
 
 
 @dataclass(slots=True)
@@ -91,7 +87,7 @@ class _Reading:
         if not (self._steps or self._events):
             return None
         steps = [build_block(key, parts) for key, parts in self._steps.items()]
-        return Batch(identity=identity, steps=tuple(steps), events=tuple(self._events))
+        return Batch(identity, tuple(steps), tuple(self._events))
 
     def read_columns(self, columns: Columns, terms: ScopeTerms) -> None:
         """All at once or, where one may have to be refused, one by one."""

@@ -21,8 +21,8 @@ from penaltyscope_events import (
     names,
 )
 from penaltyscope_service.decode import Decoded, InvalidRequestError, _request, decode_logs
-from penaltyscope_service.decode._protobuf import read_protobuf
 from penaltyscope_service.decode._columns import Columns
+from penaltyscope_service.decode._protobuf import read_protobuf
 from penaltyscope_service.decode._stock import read_stock
 from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import TIME_NS, encode, record, stop
