@@ -54,7 +54,7 @@ def _read_doubles(data: Bytes, start: int, numbers: NDArray[np.float64]) -> None
 def _varint(data: Bytes, place: NDArray[np.int64]) -> int:
     number = 0
     for i in range(place[1] - place[0]):
-        number |= np.int64(data[place[0] + i] & 0x7F) << (7 * i)
+        number |= int(data[place[0] + i] & 0x7F) << (7 * i)
     return number
 
 
@@ -62,7 +62,7 @@ def _varint(data: Bytes, place: NDArray[np.int64]) -> int:
 def _time(record: Bytes, places: Places, received_ns: int) -> int:
     """The first that is not zero."""
     for i in range(_STEP):
-        time = np.int64(_bits(record, places[i, 0])) if places[i, 1] else 0
+        time = int(np.int64(_bits(record, places[i, 0]))) if places[i, 1] else 0
         if time != 0:
             return time
     return received_ns

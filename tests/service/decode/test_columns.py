@@ -15,6 +15,7 @@ from penaltyscope_events import (
     Event,
     RunIdentity,
     StepBlock,
+    TermFlag,
     encode_events,
     encode_request,
     encode_steps,
@@ -201,6 +202,16 @@ def test_numbers_that_grow_wider_and_findings_do_not_end_the_columns() -> None:
     assert same_steps(steps, block)
 
 
+def test_every_flag_there_is_can_be_read_in_columns() -> None:
+    flags = [[1, int(bit)] for bit in TermFlag]
+    block = make_steps(range(100, 100 + len(flags)), flags=flags)
+    body = make_request(block)
+
+    assert in_columns(body) == len(flags)
+    ((steps,),) = (batch.steps for batch in decode_logs(body, PROTOBUF).batches)
+    assert same_steps(steps, block)
+
+
 def test_a_run_ends_where_a_record_is_different() -> None:
     blocks = [make_block(100), make_block(40, incarnation="other", first=100), make_block(3)]
     body = make_request(*blocks)
@@ -246,3 +257,12 @@ def test_a_name_that_is_no_text_refuses_the_request() -> None:
     for place in (body.find(b"plain"), body.rfind(b"plain")):
         broken = body[:place] + b"\xff" + body[place + 1 :]
         assert str(decode_quick(broken)).startswith("body must be a protobuf Export")
+
+
+def test_a_name_that_is_no_text_refuses_a_request_of_starts_alone() -> None:
+    starts = [record(names.PIPELINE_START, {names.PIPELINE: "plain"}) for _ in range(3)]
+    body = encode(PROTOBUF, *starts)
+    assert decode_logs(body, PROTOBUF).received == {"pipeline.start": 3}
+
+    broken = body.replace(b"plain", b"pl\xffin")
+    assert str(decode_quick(broken)).startswith("body must be a protobuf Export")
