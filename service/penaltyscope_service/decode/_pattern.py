@@ -8,6 +8,7 @@ import numpy as np
 from numba import types
 
 from penaltyscope_events import names as wire
+from penaltyscope_service.decode._attribute import MAX_NAME_LENGTH
 from penaltyscope_service.decode._field import Field
 from penaltyscope_service.decode._gather import Bytes
 from penaltyscope_service.decode._layout import Span, lay_out
@@ -19,9 +20,12 @@ _MOST_BYTES: Final = 65_536
 """Longer patterns, of thousands of terms, are not worth their memory."""
 _MOST_KNOWN_BYTES: Final = 2 * 1024**2
 """Of records; what is known of them takes several times as much."""
-_MOST_EXPECTED: Final = 4096
 _MOST_MASKS: Final = 16
 """Of one length that are tried."""
+_MOST_EXPECTED: Final = 4096
+"""Lengths of what begins with a known pattern."""
+_MOST_NAME_BYTES: Final = 4 * MAX_NAME_LENGTH
+"""Names are kept beside what they name; a longer one is refused."""
 
 ReadRecords = Callable[[bytes, int, int], Iterable[Record]]
 
@@ -131,8 +135,10 @@ class Patterns:
             else:
                 names += own
         starts = len(heads) - (plan is not None)
-        # Nobody reads the names of starts alone, so that nobody would see that they are no text.
-        names = names if plan else []
+        if plan is None:  # nobody would see that a name is no text
+            names = []
+        if any(last - first > _MOST_NAME_BYTES for first, last in names):
+            return None
         pattern = Pattern(
             np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan, stop - start
         )
