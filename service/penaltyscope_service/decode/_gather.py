@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from penaltyscope_events import ALL_FLAGS, TermFlag
 from penaltyscope_service.decode._attribute import MAX_COUNT
 from penaltyscope_service.decode._layout import DOUBLE_STRIDE
-from penaltyscope_service.kernel import BYTES, kernel
+from penaltyscope_service.kernel import BYTES, kernel, part
 
 # What was compiled would not notice a change of these elsewhere; being on the wire, they have none.
 _MOST: Final = MAX_COUNT
@@ -34,7 +34,7 @@ and the flags of each term, of which there are none if they are not sent.
 _STEP, _SEQ, _SCALARS, _BASE, _ARRAYS, _FLAGS = 2, 3, 4, 5, 8, 12
 
 
-@kernel(types.uint64(BYTES, types.int64))
+@part(types.uint64(BYTES, types.int64))
 def _bits(data: Bytes, start: int) -> Any:  # noqa: ANN401  # an integer without a sign
     # Such indices cannot count from the end, so that this becomes one read of eight bytes.
     first, bits = np.uint64(start), np.uint64(0)
@@ -43,14 +43,14 @@ def _bits(data: Bytes, start: int) -> Any:  # noqa: ANN401  # an integer without
     return bits
 
 
-@kernel(types.void(BYTES, types.int64, types.float64[::1]))
+@part(types.void(BYTES, types.int64, types.float64[::1]))
 def _read_doubles(data: Bytes, start: int, numbers: NDArray[np.float64]) -> None:
     for i in range(len(numbers)):
         bits = _bits(data, start + i * _STRIDE)
         numbers[i] = np.uint64(bits).view(np.float64)
 
 
-@kernel(types.int64(BYTES, types.int64[::1]))
+@part(types.int64(BYTES, types.int64[::1]))
 def _varint(data: Bytes, place: NDArray[np.int64]) -> int:
     number = 0
     for i in range(place[1] - place[0]):
@@ -58,7 +58,7 @@ def _varint(data: Bytes, place: NDArray[np.int64]) -> int:
     return number
 
 
-@kernel(types.int64(BYTES, types.int64[:, ::1], types.int64))
+@part(types.int64(BYTES, types.int64[:, ::1], types.int64))
 def _time(record: Bytes, places: Places, received_ns: int) -> int:
     """The first that is not zero."""
     for i in range(_STEP):
@@ -68,7 +68,7 @@ def _time(record: Bytes, places: Places, received_ns: int) -> int:
     return received_ns
 
 
-@kernel(types.boolean(BYTES, types.int64[:, ::1], types.int32[::1]))
+@part(types.boolean(BYTES, types.int64[:, ::1], types.int32[::1]))
 def _read_flags(record: Bytes, places: Places, flags: NDArray[np.int32]) -> bool:
     """Whether all of them have a meaning."""
     flags[:] = 0
@@ -80,7 +80,7 @@ def _read_flags(record: Bytes, places: Places, flags: NDArray[np.int32]) -> bool
     return True
 
 
-@kernel(types.int32(types.int32, types.float64, types.float64))
+@part(types.int32(types.int32, types.float64, types.float64))
 def _completed(flags: int, value: float, norm: float) -> int:
     if flags & _DISABLED:
         return flags
@@ -97,7 +97,7 @@ def _completed(flags: int, value: float, norm: float) -> int:
     return flags
 
 
-@kernel(types.void(types.float64[::1], types.float64[::1], types.int32[::1]))
+@part(types.void(types.float64[::1], types.float64[::1], types.int32[::1]))
 def _complete(
     value: NDArray[np.float64], norm: NDArray[np.float64], flags: NDArray[np.int32]
 ) -> None:
