@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 from penaltyscope_service.measured import DISABLED, GRADIENT_FINDING, NO_NORM
 
 Numbers = NDArray[np.floating[Any]]
@@ -31,9 +31,7 @@ _GAUGES: Final = types.Array(types.float64, 2, "C"), _GAUGE_SEQ
 _LATEST: Final = types.Array(types.float64, 2, "C"), types.Array(types.boolean, 2, "C")
 
 
-@kernel(
-    types.boolean(types.float64, types.boolean, types.int64, *_GAUGES, types.int64, types.int64)
-)
+@part(types.boolean(types.float64, types.boolean, types.int64, *_GAUGES, types.int64, types.int64))
 def _hold(
     number: float,
     real: bool,
@@ -50,7 +48,7 @@ def _hold(
     return settled
 
 
-@kernel(
+@part(
     types.void(_SEQ, _NUMBERS, _BITS, types.int64, *_GAUGES, types.int64, types.int64),
 )
 def _hold_column(
@@ -70,7 +68,7 @@ def _hold_column(
             return
 
 
-@kernel(types.float64(_WEIGHTED))
+@part(types.float64(_WEIGHTED))
 def _sum(numbers: Numbers) -> float:
     """The sum, rounded as NumPy rounds it: pairwise."""
     count = len(numbers)
@@ -90,7 +88,7 @@ def _sum(numbers: Numbers) -> float:
     return total
 
 
-@kernel(types.float64(_TABLE, _TABLE, _FLAGS, types.int64, _WEIGHTED))
+@part(types.float64(_TABLE, _TABLE, _FLAGS, types.int64, _WEIGHTED))
 def _weigh(weight: Numbers, norm: Numbers, flags: Integers, row: int, weighted: Numbers) -> float:
     """The sum of all weighted gradient norms; they themselves are written to ``weighted``."""
     for i in range(len(weighted)):
@@ -98,13 +96,13 @@ def _weigh(weight: Numbers, norm: Numbers, flags: Integers, row: int, weighted: 
     return _sum(weighted)
 
 
-@kernel(types.boolean(types.int64, types.float64))
+@part(types.boolean(types.int64, types.float64))
 def _has_share(flags: int, weight: float) -> bool:
     """Whether a term has one, if shares can be told: its norm was measured, or it is idle."""
     return not flags & NO_NORM or flags & DISABLED != 0 or weight == 0
 
 
-@kernel(types.boolean(_COLUMNS, _TABLE, _FLAGS, types.int64, _GAUGE_SEQ, types.int64))
+@part(types.boolean(_COLUMNS, _TABLE, _FLAGS, types.int64, _GAUGE_SEQ, types.int64))
 def _is_wanted(
     columns: Integers, weight: Numbers, flags: Integers, row: int, finite_seq: Integers, seq: int
 ) -> bool:
@@ -116,7 +114,7 @@ def _is_wanted(
     return wanted
 
 
-@kernel(types.void(_COLUMNS, _SEQ, _TABLE, _TABLE, _FLAGS, *_GAUGES, *_LATEST))
+@part(types.void(_COLUMNS, _SEQ, _TABLE, _TABLE, _FLAGS, *_GAUGES, *_LATEST))
 def _hold_shares(
     columns: Integers,
     seq: Integers,
@@ -199,7 +197,7 @@ def hold_terms(
     _hold_shares(columns, seq, weight, norm, flags, finite, finite_seq, latest, latest_real)
 
 
-@kernel(types.boolean(types.float64, _BITS))
+@part(types.boolean(types.float64, _BITS))
 def _norm_measured(norm: float, flags: Integers) -> bool:
     """As ``total_norm_measured`` tells it of one evaluation."""
     union = 0

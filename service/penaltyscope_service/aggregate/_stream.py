@@ -16,7 +16,7 @@ from penaltyscope_service.aggregate._interval import Intervals
 from penaltyscope_service.aggregate._latest import hold_totals
 from penaltyscope_service.aggregate._term import TermAggregate
 from penaltyscope_service.aggregate._window import Columns
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 
 _NONFINITE: Final = int(NONFINITE)
 _ONLY: Final = np.zeros(1, np.int64)
@@ -158,7 +158,7 @@ _FLAGS: Final = types.Array(types.int32, 2, "C", readonly=True)
 _COUNTS: Final = types.Array(types.int64, 1, "C")
 
 
-@kernel(types.int64(types.Array(types.int32, 1, "C", readonly=True)))
+@part(types.int64(types.Array(types.int32, 1, "C", readonly=True)))
 def _union(flags: Integers) -> int:
     union = 0
     for bits in flags:
