@@ -17,21 +17,23 @@ BYTES: Final = types.Array(types.uint8, 1, "C", readonly=True)
 """The type of an array of bytes that is only read, as ``np.frombuffer`` makes of ``bytes``."""
 
 
-def kernel(*signatures: Signature) -> Callable[[_Function], _Function]:
+def kernel(*signatures: Signature, nogil: bool = False) -> Callable[[_Function], _Function]:
     """Compiles a function, when it is defined, for arguments of exactly these types.
 
-    It runs without the lock of the interpreter. Of what it does wrong nothing is noticed: no index
-    is checked, and integers overflow; with ``NUMBA_BOUNDSCHECK=1`` indices are checked. What was
-    compiled is kept beside the module or, where nobody may write there, in ``NUMBA_CACHE_DIR`` or
-    the user's own cache, and is compiled anew by every process where there is none of them.
+    Of what it does wrong nothing is noticed: no index is checked, and integers overflow; with
+    ``NUMBA_BOUNDSCHECK=1`` indices are checked. What was compiled is kept in ``NUMBA_CACHE_DIR``,
+    beside the module, or in the user's own cache, whichever is there and may be written; where
+    none is, every process compiles anew.
 
     Args:
         signatures: Numba's, of which the first fitting one is taken.
+        nogil: lets other threads of Python run meanwhile. To get the interpreter's lock back from
+            one of them takes longer than a short loop.
     """
 
     def compile_it(function: _Function) -> _Function:
         compile_and_keep, compile_only = (
-            numba.njit(list(signatures), cache=cache, nogil=True, error_model="numpy")
+            numba.njit(list(signatures), cache=cache, nogil=nogil, error_model="numpy")
             for cache in (True, False)
         )
         try:
