@@ -132,7 +132,9 @@ def _needed(names: Collection[str]) -> list[str]:
 
 
 @kernel(
-    types.boolean(types.Array(types.float64, 1, "A", readonly=True), types.Array(types.int64, 1, "C"))
+    types.boolean(
+        types.Array(types.float64, 1, "A", readonly=True), types.Array(types.int64, 1, "C")
+    )
 )
 def _count_nanoseconds(seconds: NDArray[np.float64], whole: Integers) -> bool:
     """Durations as clocks tell them; whether that loses no bit."""

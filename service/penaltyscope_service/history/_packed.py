@@ -42,7 +42,8 @@ def encode_packed(block: StepBlock) -> bytes:
     high = np.empty(residues.shape, np.uint8)
     _take_high(residues, noise, high)
     count = np.array([len(patches.places)], "<u4")
-    first = _compress(b"".join((count, forms, heads, patches.places, patches.residues, high)))
+    parts = (count, forms, heads, patches.places, patches.residues, high)
+    first = _compress(b"".join(part.data for part in parts))
     second = _compress(pack_planes(residues, noise))
     return b"".join((_LENGTH.pack(len(first)), first, second))
 

@@ -61,7 +61,7 @@ def encode_plain(block: StepBlock) -> memoryview:
         block.gradient_norm,
         out,
     )
-    return memoryview(out)[:size]
+    return out.data[:size]
 
 
 def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArray[Any]]:
@@ -125,7 +125,7 @@ def _put_doubles(numbers: Numbers, out: Octets, at: np.uint64) -> np.uint64:
 @kernel(types.uint64(_MATRIX, _OUT, types.uint64))
 def _put_singles(numbers: Numbers, out: Octets, at: np.uint64) -> np.uint64:
     """0 if a bit of one is lost."""
-    lost = 0
+    lost = np.int64(0)
     for row in range(numbers.shape[0]):
         for column in range(numbers.shape[1]):
             number = np.float64(numbers[row, column])
@@ -141,7 +141,8 @@ def _put_singles(numbers: Numbers, out: Octets, at: np.uint64) -> np.uint64:
 @kernel(types.int64(_MATRIX, _MATRIX, _MATRIX))
 def _repetition(value: Numbers, weight: Numbers, contribution: Numbers) -> int:
     """What need not be stored."""
-    finite, varied, exact, rounded = True, 0, 0, 0
+    finite = True
+    varied = exact = rounded = np.int64(0)
     for row in range(value.shape[0]):
         for term in range(value.shape[1]):
             factor = np.float64(weight[row, term])
@@ -176,9 +177,7 @@ def _put_flags(flags: NDArray[np.int32], out: Octets, at: np.uint64) -> np.uint6
 
 
 @kernel(types.uint64(types.UniTuple(_MATRIX, 7), types.int64, _OUT, types.uint64))
-def _put_numbers(
-    numbers: tuple[Numbers, ...], kind: int, out: Octets, at: np.uint64
-) -> np.uint64:
+def _put_numbers(numbers: tuple[Numbers, ...], kind: int, out: Octets, at: np.uint64) -> np.uint64:
     """Those that there are; and the first octet of all."""
     weight = 4 if kind & _CONSTANT else -1
     contribution = 5 if kind & _PRODUCT else -1

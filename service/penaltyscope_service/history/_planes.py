@@ -89,12 +89,12 @@ def _pack(numbers: Words, bits: Words, planes: Words) -> None:
     padded, squares = np.zeros(64 * words, np.uint64), np.empty((_HALF, words), np.uint64)
     plane = 0
     for column in range(len(bits)):
-        source, width = numbers[column], np.int64(bits[column])
+        source, width = numbers[column], int(np.int64(bits[column]))
         for row in range(len(source)):
             padded[row] = source[row]
         for low in range(0, width, _HALF):
             for word in range(words):
-                lower, upper = padded[64 * word : 64 * word + 32], padded[64 * word + 32 :]
+                lower, upper = padded[64 * word :], padded[64 * word + _HALF :]
                 for i in range(_HALF):
                     high = upper[i] >> np.uint64(low) << _SHIFT
                     squares[i, word] = lower[i] >> np.uint64(low) & _LOW_HALF | high
@@ -106,6 +106,20 @@ def _pack(numbers: Words, bits: Words, planes: Words) -> None:
                 plane += 1
 
 
+@kernel(types.void(_GIVEN, types.int64, types.int64, _SQUARES))
+def _gather(planes: Words, first: int, count: int, squares: Words) -> None:
+    """Some planes, and zeros in place of the others."""
+    for i in range(_HALF):
+        line = squares[i]
+        if i < count:
+            given = planes[first + i]
+            for word in range(len(line)):
+                line[word] = given[word]
+        else:
+            for word in range(len(line)):
+                line[word] = 0
+
+
 @kernel(types.void(_GIVEN, _BITS, _SQUARES))
 def _unpack(planes: Words, bits: Words, numbers: Words) -> None:
     """Adds bits to ``numbers`` that are not there yet; there must be as many planes as bits."""
@@ -113,21 +127,14 @@ def _unpack(planes: Words, bits: Words, numbers: Words) -> None:
     padded, squares = np.empty(64 * words, np.uint64), np.empty((_HALF, words), np.uint64)
     plane = 0
     for column in range(len(bits)):
-        target, width = numbers[column], np.int64(bits[column])
+        target, width = numbers[column], int(np.int64(bits[column]))
         for low in range(0, width, _HALF):
-            for i in range(_HALF):
-                line = squares[i]
-                if i < width - low:
-                    given = planes[plane]
-                    plane += 1
-                    for word in range(words):
-                        line[word] = given[word]
-                else:
-                    for word in range(words):
-                        line[word] = 0
+            count = min(width - low, _HALF)
+            _gather(planes, plane, count, squares)
             _transpose(squares)
+            plane += count
             for word in range(words):
-                lower, upper = padded[64 * word : 64 * word + 32], padded[64 * word + 32 :]
+                lower, upper = padded[64 * word :], padded[64 * word + _HALF :]
                 for i in range(_HALF):
                     lower[i] = squares[i, word] & _LOW_HALF
                     upper[i] = squares[i, word] >> _SHIFT

@@ -10,6 +10,7 @@ from penaltyscope_service.kernel import kernel
 
 Integers = NDArray[np.int64]
 Naturals = NDArray[np.uint64]
+Places = NDArray[np.uint32]
 
 HEAD: Final = np.dtype(
     [("origin", "<i8"), ("shift", "u1"), ("order", "u1"), ("width", "u1"), ("noise", "u1")]
@@ -17,6 +18,8 @@ HEAD: Final = np.dtype(
 """Of each row: the number from which the others are counted, zeros at the end of all numbers, how
 often differences are taken, bits of a residue, and how many of them, the lowest, are noise. A row
 without any bits is a constant."""
+
+_FIELDS: Final = HEAD.names or ()
 
 _ORDERS: Final = 3
 """Of differences, at most: what a schedule computes is a polynomial, nearly."""
@@ -43,6 +46,7 @@ _BIAS: Final = 1023
 _MANTISSA: Final = (1 << _FRACTION) - 1
 _ONE: Final = _BIAS << _FRACTION
 _LARGEST: Final = 2**63 - 1
+_LEAST: Final = -(2**63)
 
 _ROW: Final = types.Array(types.int64, 1, "C")
 _ROWS: Final = types.Array(types.int64, 2, "C")
@@ -53,7 +57,7 @@ _PLACES: Final = types.Array(types.uint32, 1, "C")
 class Patches(NamedTuple):
     """Few residues that are much wider than the others of their row."""
 
-    places: NDArray[np.uint32]
+    places: Places
     """``[P]``, among all ``A * N`` that there are."""
     residues: Naturals
     """``[P]``"""
@@ -71,12 +75,12 @@ class Residues(NamedTuple):
 
 def shrink(rows: Integers) -> Residues:
     """Residues of ``[C, N]`` integers, ``N`` at least 1; overflow wraps, here and back."""
-    fields = np.zeros((len(rows), len(HEAD)), np.int64)
+    fields = np.zeros((len(rows), len(_FIELDS)), np.int64)
     residues = np.empty_like(rows)
     places, taken = np.empty(rows.size, np.uint32), np.empty(rows.size, np.int64)
     active, patches = _shrink(rows, fields, residues, places, taken)
     heads = np.empty(len(rows), HEAD)
-    for name, field in zip(HEAD.names or (), fields.T, strict=True):
+    for name, field in zip(_FIELDS, fields.T, strict=True):
         heads[name] = field
     return Residues(
         heads,
@@ -88,17 +92,16 @@ def shrink(rows: Integers) -> Residues:
 def grow(heads: NDArray[np.void], residues: Naturals) -> Integers:
     """``[C, N]`` integers of ``[C]`` heads and ``[C, N]`` residues, 0 those of a constant."""
     numbers = residues.view(np.int64).copy()
-    fields = np.stack([heads[name] for name in ("origin", "shift", "order")], axis=1, dtype=np.int64)
-    _grow(fields, numbers)
+    _grow(np.stack([heads[name] for name in _FIELDS], axis=1, dtype=np.int64), numbers)
     return numbers
 
 
 @kernel(types.void(_GIVEN, _ROWS))
 def _grow(heads: Integers, numbers: Integers) -> None:
-    """Residues made numbers; of the heads, origin, shift and order."""
+    """Residues made numbers."""
     for row in range(len(numbers)):
         line = numbers[row]
-        origin, shift, order = heads[row, 0], heads[row, 1], heads[row, 2]
+        origin, shift, order, _, _ = heads[row]
         for i in range(len(line)):
             line[i] = (line[i] >> 1 & _LARGEST ^ -(line[i] & 1)) + origin
         for _ in range(order):
@@ -114,26 +117,26 @@ def _ordered(sample: Integers, place: int) -> int:
 
     To compare each of so few with every other takes less time than to sort them.
     """
-    found, none = sample[0], True
+    found = _LEAST
     for i in range(len(sample)):
-        lower = 0
+        number, lower = sample[i], 0
         for j in range(len(sample)):
-            lower += sample[j] < sample[i]
-        if lower <= place and (none or sample[i] > found):
-            found, none = sample[i], False
+            lower += sample[j] < number
+        if lower <= place:
+            found = max(found, number)
     return found
 
 
 @kernel(types.float64(_ROW, types.int64))
 def _mean_bits(sample: Integers, origin: int) -> float:
     """The mean of the binary logarithms of distances from an origin."""
-    whole, product = 0, 1.0
+    whole, product = np.int64(0), 1.0
     for i in range(len(sample)):
         bits = np.float64(abs(np.float64(sample[i] - origin)) + 1).view(np.int64)
         whole += (bits >> _FRACTION) - _BIAS
         # Each is from 1 to 2, and the product of so few no larger than a double can be.
         product *= np.int64(bits & _MANTISSA | _ONE).view(np.float64)
-    return (whole + np.log2(product)) / len(sample)
+    return float((whole + np.log2(product)) / len(sample))
 
 
 @kernel(types.UniTuple(types.int64, 3)(_ROW, _ROWS))
@@ -196,73 +199,78 @@ def _bits(sample: Integers, place: int) -> int:
     return low
 
 
-@kernel(types.int64(_ROW, types.int64, types.int64, _PLACES, _ROW))
+@kernel(types.int64(_ROW))
+def _zeros_at_the_end(line: Integers) -> int:
+    """Of all numbers; -1 where they are all the same."""
+    together = different = 0
+    for i in range(len(line)):
+        together |= line[i]
+        different |= line[i] ^ line[0]
+    if not different:
+        return -1
+    zeros = 0
+    while not together & 1:
+        together >>= 1
+        zeros += 1
+    return zeros
+
+
+@kernel(types.int64(_ROW, types.int64, types.int64, types.int64, _PLACES, _ROW))
 def _take_wide(
-    line: Integers, bits: int, first: int, places: NDArray[np.uint32], taken: Integers
+    line: Integers, width: int, usual: int, first: int, places: Places, taken: Integers
 ) -> int:
-    """Takes out what has more bits; returns how many they are.
+    """Takes out what is wider than usual, and returns how many they are; 0 if it is not worth it.
 
     Args:
         line: the residues of a row.
-        bits: of the others.
-        first: the place of the first one among those of all rows.
-        places: to be filled, as are those that are taken.
+        width: bits of the widest.
+        usual: bits of nearly all.
+        first: the place of the first one among the residues of all rows.
+        places: of those that are taken, to be filled.
+        taken: they themselves, to be filled.
     """
+    if width - usual < _WORTH_PATCHES:
+        return 0
     count = 0
     for i in range(len(line)):
-        if np.uint64(line[i]) >> np.uint64(bits):
+        count += np.uint64(line[i]) >> np.uint64(usual) != 0
+    if count * _PATCH_BITS >= len(line) * (width - usual):
+        return 0
+    count = 0
+    for i in range(len(line)):
+        if np.uint64(line[i]) >> np.uint64(usual):
             places[count], taken[count] = first + i, line[i]
             line[i] = 0
             count += 1
     return count
 
 
-@kernel(
-    types.UniTuple(types.int64, 2)(
-        _GIVEN, _ROWS, _ROWS, _PLACES, _ROW
-    )
-)
+@kernel(types.UniTuple(types.int64, 2)(_ROWS, _ROWS, _ROWS, _PLACES, _ROW))
 def _shrink(
-    rows: Integers,
-    heads: Integers,
-    residues: Integers,
-    places: NDArray[np.uint32],
-    taken: Integers,
+    rows: Integers, heads: Integers, residues: Integers, places: Places, taken: Integers
 ) -> tuple[int, int]:
-    """Fills heads, zeros before, and as many of the others as it returns: rows, and patches."""
+    """Fills heads, and as many residues and patches as it returns; the others may be as long."""
     samples = np.empty((_ORDERS + 1, _WINDOWS * _WINDOW), np.int64)
     active = patches = 0
     for row in range(len(rows)):
-        source, head, numbers = rows[row], heads[row], residues[active]
-        head[0] = source[0]
-        together = different = 0
-        for i in range(len(source)):
-            together |= source[i]
-            different |= source[i] ^ source[0]
-        if not different:
+        source, numbers = rows[row], residues[active]
+        shift = _zeros_at_the_end(source)
+        if shift < 0:
+            heads[row, 0] = source[0]
             continue
-        while not together & 1:
-            together >>= 1
-            head[1] += 1
         for i in range(len(source)):
-            numbers[i] = source[i] >> head[1]
-        head[2], head[0], drawn = _choose_order(numbers, samples)
-        for _ in range(head[2]):
+            numbers[i] = source[i] >> shift
+        order, origin, drawn = _choose_order(numbers, samples)
+        for _ in range(order):
             for i in range(len(numbers) - 1, 0, -1):
                 numbers[i] -= numbers[i - 1]
-        width = _zigzag(numbers, head[0])
-        sample = samples[head[2]][:drawn]
-        _zigzag(sample, head[0])
-        narrow = _bits(sample, int(drawn * _USUAL)) + 1
-        if width - narrow >= _WORTH_PATCHES:
-            wide = 0
-            for i in range(len(numbers)):
-                wide += np.uint64(numbers[i]) >> np.uint64(narrow) != 0
-            if wide * _PATCH_BITS < len(numbers) * (width - narrow):
-                first = active * len(numbers)
-                patches += _take_wide(numbers, narrow, first, places[patches:], taken[patches:])
-                width = narrow
-        head[3] = max(width, 1)  # 0 is a constant: also its differences are none
-        head[4] = max(_bits(sample, drawn // 2) - _TELLING, width - _HIGH_BITS, 0)
-        active += 1
+        width, sample = _zigzag(numbers, origin), samples[order][:drawn]
+        _zigzag(sample, origin)
+        usual, first = _bits(sample, int(drawn * _USUAL)) + 1, active * len(numbers)
+        found = _take_wide(numbers, width, usual, first, places[patches:], taken[patches:])
+        width = usual if found else max(width, 1)  # 0 is a constant
+        noise = max(_bits(sample, drawn // 2) - _TELLING, width - _HIGH_BITS, 0)
+        head = heads[row]
+        head[0], head[1], head[2], head[3], head[4] = origin, shift, order, width, noise
+        active, patches = active + 1, patches + found
     return active, patches

@@ -34,21 +34,22 @@ with its step. Without finite numbers the lowest is above the highest; where all
 
 def roll_up(block: StepBlock) -> NDArray[np.void]:
     """``[S, 3 + 3T]`` of type ``ROLLUP``: one row for each ``ROLLUP_ROWS`` evaluations."""
-    there, flags = np.ones(len(block), np.bool_), block.flags
+    flags = block.flags
     real = {
         "base": block.has_base,
-        "total": there,
+        "total": np.ones(len(block), np.bool_),
         "total_gradient_norm": total_norm_measured(block.total_gradient_norm, flags),
         "value": evaluated(flags),
         "gradient_norm": norm_measured(flags),
     }
     real["contribution"] = real["value"]
     stretches, columns = -(-len(block) // ROLLUP_ROWS), 3 + 3 * len(block.terms)
-    cells = np.empty((stretches, columns, len(ROLLUP)), np.int64)
+    cells = np.empty((stretches, columns, 6), np.int64)
     for i, name in enumerate(_SCALARS):
-        _roll_up(getattr(block, name)[:, None], real[name][:, None], block.step, cells[:, i : i + 1])
+        column, there = getattr(block, name)[:, None], real[name][:, None]
+        _fill(column, there, block.step, cells[:, i : i + 1])
     for i, name in enumerate(_MATRICES, start=len(_SCALARS)):
-        _roll_up(getattr(block, name), real[name], block.step, cells[:, i :: len(_MATRICES)])
+        _fill(getattr(block, name), real[name], block.step, cells[:, i :: len(_MATRICES)])
     rollups: NDArray[np.void] = cells.view(ROLLUP)[:, :, 0]
     if not rollups["strange"].any():
         rollups["strange_step"] = 0
@@ -64,44 +65,68 @@ def rollup_column(column: str, term: int) -> int:
 
 @kernel(
     types.void(
+        types.Array(types.float64, 1, "A", readonly=True),
+        types.Array(types.boolean, 1, "A", readonly=True),
+        types.Array(types.int64, 1, "A", readonly=True),
+        types.Array(types.int64, 1, "A"),
+    )
+)
+def _find(
+    numbers: NDArray[np.float64],
+    real: NDArray[np.bool_],
+    step: NDArray[np.int64],
+    cell: NDArray[np.int64],
+) -> None:
+    """Fills a rollup of numbers that are all of them."""
+    low, high, strange = np.inf, -np.inf, 0.0
+    low_row = high_row = strange_row = 0
+    for row in range(len(numbers)):
+        number = numbers[row]
+        if low <= number <= high or not real[row]:
+            continue  # which is true of nearly all
+        if not np.isfinite(number):
+            if strange == 0:
+                strange, strange_row = number, row
+            continue
+        if number < low:
+            low, low_row = number, row
+        if number > high:
+            high, high_row = number, row
+    cell[0] = np.float64(low).view(np.int64)
+    cell[1] = np.float64(high).view(np.int64)
+    cell[2] = np.float64(strange).view(np.int64)
+    cell[3], cell[4], cell[5] = step[low_row], step[high_row], step[strange_row]
+
+
+@kernel(
+    types.void(
         types.Array(types.float64, 2, "A", readonly=True),
         types.Array(types.boolean, 2, "A", readonly=True),
         types.Array(types.int64, 1, "A", readonly=True),
         types.Array(types.int64, 3, "A"),
     )
 )
-def _roll_up(
+def _fill(
     numbers: NDArray[np.float64],
     real: NDArray[np.bool_],
     step: NDArray[np.int64],
     cells: NDArray[np.int64],
 ) -> None:
-    """Fills the rollups, as integers of the same bits.
+    """Fills rollups, as integers of the same bits.
 
     Args:
         numbers: ``[N, C]``
         real: where they are there and mean something.
         step: ``[N]``
-        cells: ``[S, C, 6]``
+        cells: ``[S, C, 6]``, with ``S`` times ``ROLLUP_ROWS`` not less than ``N``.
     """
     for stretch in range(len(cells)):
         start = stretch * ROLLUP_ROWS
+        stop = min(start + ROLLUP_ROWS, len(numbers))
         for column in range(numbers.shape[1]):
-            low, high, strange = np.inf, -np.inf, 0.0
-            low_row = high_row = strange_row = start
-            for row in range(start, min(start + ROLLUP_ROWS, len(numbers))):
-                number = numbers[row, column]
-                if low <= number <= high or not real[row, column]:
-                    continue  # which is true of nearly all
-                if np.isfinite(number):
-                    if number < low:
-                        low, low_row = number, row
-                    if number > high:
-                        high, high_row = number, row
-                elif strange == 0:
-                    strange, strange_row = number, row
-            cell = cells[stretch, column]
-            cell[0] = np.float64(low).view(np.int64)
-            cell[1] = np.float64(high).view(np.int64)
-            cell[2] = np.float64(strange).view(np.int64)
-            cell[3], cell[4], cell[5] = step[low_row], step[high_row], step[strange_row]
+            _find(
+                numbers[start:stop, column],
+                real[start:stop, column],
+                step[start:stop],
+                cells[stretch, column],
+            )

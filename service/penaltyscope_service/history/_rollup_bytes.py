@@ -31,9 +31,10 @@ _CELLS: Final = types.Array(types.int64, 3, "C", readonly=True)
 
 def encode_rollups(rollups: Rollups) -> bytes:
     """The rollups of a block, ``[S, C]``: of each the first step, and how far the others are."""
-    cells = np.ascontiguousarray(rollups).view(np.int64).reshape(*rollups.shape, len(ROLLUP))
+    cells = np.ascontiguousarray(rollups).view(np.int64).reshape(*rollups.shape, 2 * _STEP)
     out = np.empty(1 + 8 + 8 * len(cells) + cells.nbytes, np.uint8)
-    return out[: _encode(cells, out)].tobytes()
+    size = _encode(cells, 3 if rollups["strange"].any() else 2, out)
+    return out[:size].tobytes()
 
 
 def decode_rollups(blocks: Sequence[bytes], columns: int, wanted: Sequence[int]) -> Rollups:
@@ -131,7 +132,7 @@ def _measure(cells: Cells, count: int, first: Cells) -> tuple[np.uint64, np.uint
 @kernel(types.boolean(_CELLS, types.int64))
 def _are_singles(cells: Cells, count: int) -> bool:
     """Whether the numbers, of which there are so many in a cell, are singles."""
-    lost = 0
+    lost = np.int64(0)
     for row in range(len(cells)):
         for column in range(cells.shape[1]):
             for i in range(count):
@@ -148,19 +149,20 @@ def _put(bits: np.uint64, octets: int, out: NDArray[np.uint8], at: np.uint64) ->
     return at
 
 
-@kernel(types.uint64(_CELLS, types.Array(types.uint8, 1, "C")))
-def _encode(cells: Cells, out: NDArray[np.uint8]) -> np.uint64:
-    """How many octets it wrote, as ``_stored`` has them."""
-    together = 0
-    for row in range(len(cells)):
-        for column in range(cells.shape[1]):
-            together |= cells[row, column, _STEP - 1]
-    count = 3 if together else 2
+@kernel(types.uint64(_CELLS, types.int64, types.Array(types.uint8, 1, "C")))
+def _encode(cells: Cells, count: int, out: NDArray[np.uint8]) -> np.uint64:
+    """Fills ``out`` as ``_stored`` tells, and returns the end.
+
+    Args:
+        cells: ``[S, C, 6]``
+        count: how many of three numbers, and of three steps, are stored.
+        out: as much as there may be.
+    """
     first = np.empty(len(cells), np.int64)
     stride, farthest = _measure(cells, count, first)
     near = 1 if farthest // stride < 1 << 8 else 2 if farthest // stride < 1 << 16 else 8
     singles = _are_singles(cells, count)
-    form = _THIRD | (_SINGLES if singles else 0) | (0 if together else _FINITE)
+    form = _THIRD | (_SINGLES if singles else 0) | (0 if count == _STEP else _FINITE)
     form |= _BYTES if near == 1 else _SHORTS if near == 2 else 0
     at = _put(np.uint64(form), 1, out, np.uint64(0))
     at = _put(stride, 8, out, at)
