@@ -50,9 +50,9 @@ def roll_up(block: StepBlock) -> NDArray[np.void]:
         _fill(column, there, block.step, cells[:, i : i + 1])
     for i, name in enumerate(_MATRICES, start=len(_SCALARS)):
         _fill(getattr(block, name), real[name], block.step, cells[:, i :: len(_MATRICES)])
+    if not cells[:, :, 2].any():
+        cells[:, :, 5] = 0
     rollups: NDArray[np.void] = cells.view(ROLLUP)[:, :, 0]
-    if not rollups["strange"].any():
-        rollups["strange_step"] = 0
     return rollups
 
 

@@ -33,7 +33,7 @@ def encode_rollups(rollups: Rollups) -> bytes:
     """The rollups of a block, ``[S, C]``: of each the first step, and how far the others are."""
     cells = np.ascontiguousarray(rollups).view(np.int64).reshape(*rollups.shape, 2 * _STEP)
     out = np.empty(1 + 8 + 8 * len(cells) + cells.nbytes, np.uint8)
-    size = _encode(cells, 3 if rollups["strange"].any() else 2, out)
+    size = _encode(cells, 3 if cells[:, :, 2].any() else 2, out)
     return out[:size].tobytes()
 
 
@@ -138,7 +138,7 @@ def _are_singles(cells: Cells, count: int) -> bool:
             for i in range(count):
                 bits = np.int64(cells[row, column, i])
                 lost |= np.float64(np.float32(bits.view(np.float64))).view(np.int64) ^ bits
-    return lost == 0
+    return bool(lost == 0)
 
 
 @kernel(types.uint64(types.uint64, types.int64, types.Array(types.uint8, 1, "C"), types.uint64))
