@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_events import StepBlock
+from penaltyscope_events import COLUMNS, StepBlock
 from penaltyscope_service.kernel import kernel
 
 Integers = NDArray[np.int64]
@@ -42,7 +42,11 @@ _OUT: Final = types.Array(types.uint8, 1, "C")
 
 
 def encode_plain(block: StepBlock) -> memoryview:
-    """The columns one after the other; the numbers as singles if that loses nothing."""
+    """The columns one after the other; the numbers as singles if that loses nothing.
+
+    Raises:
+        ValueError: if they are not as long as each other.
+    """
     rows, terms = block.value.shape
     out = np.empty(1 + rows * (8 * 7 + 1) + (rows * (4 + 4 * 8) + 8) * terms, np.uint8)
     size = _put_block(
@@ -61,6 +65,9 @@ def encode_plain(block: StepBlock) -> memoryview:
         block.gradient_norm,
         out,
     )
+    if not size:
+        shapes = {name: getattr(block, name).shape for name in COLUMNS}
+        raise ValueError(f"columns must be as long as each other, got {shapes}.")
     return out.data[:size]
 
 
@@ -222,8 +229,14 @@ def _put_block(
     gradient_norm: Numbers,
     out: Octets,
 ) -> np.uint64:
-    """Returns where it ends."""
-    rows = len(step)
+    """Returns where it ends; 0 if there may not be room."""
+    rows = len(value)
+    if not (
+        len(step) == len(seq) == len(stop_ns) == len(duration) == len(has_base) == rows
+        and len(base) == len(total) == len(total_gradient_norm) == rows
+        and flags.shape == weight.shape == contribution.shape == gradient_norm.shape == value.shape
+    ):
+        return np.uint64(0)
     kind = _repetition(value, weight, contribution) if rows >= _FEW_ROWS else 0
     at = _put_integers(step, out, np.uint64(1))
     at = _put_integers(seq, out, at)

@@ -60,6 +60,15 @@ def test_columns_are_stored_alike_however_they_lie_in_memory(
     assert encode_block(elsewhere, packed=packed) == encode_block(block, packed=packed)
 
 
+@pytest.mark.parametrize("name", COLUMNS)
+@PACKED
+def test_columns_of_different_lengths_are_refused(name: str, packed: bool) -> None:
+    block = make_steps(range(9))
+    columns: dict[str, Any] = {name: getattr(block, name)[:7]}
+    with pytest.raises(ValueError, match=r"\(7,"):
+        encode_block(replace(block, **columns), packed=packed)
+
+
 @PACKED
 def test_signs_of_zero_and_payloads_of_nan_survive(packed: bool) -> None:
     signalling = np.uint64(0x7FF0_0000_0000_0001).view(np.float64)
