@@ -7,7 +7,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import COLUMNS, StepBlock
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -108,7 +108,7 @@ def _rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     return numbers.astype(np.float32).astype(np.float64)
 
 
-@kernel(types.uint64(_INTEGER_COLUMN, _OUT, types.uint64))
+@part(types.uint64(_INTEGER_COLUMN, _OUT, types.uint64))
 def _put_integers(column: Integers, out: Octets, at: np.uint64) -> np.uint64:
     """Octet by octet: the compiler makes one store of them wherever the integer lies."""
     for row in range(len(column)):
@@ -118,7 +118,7 @@ def _put_integers(column: Integers, out: Octets, at: np.uint64) -> np.uint64:
     return at
 
 
-@kernel(types.uint64(_MATRIX, _OUT, types.uint64))
+@part(types.uint64(_MATRIX, _OUT, types.uint64))
 def _put_doubles(numbers: Numbers, out: Octets, at: np.uint64) -> np.uint64:
     for row in range(numbers.shape[0]):
         for column in range(numbers.shape[1]):
@@ -129,7 +129,7 @@ def _put_doubles(numbers: Numbers, out: Octets, at: np.uint64) -> np.uint64:
     return at
 
 
-@kernel(types.uint64(_MATRIX, _OUT, types.uint64))
+@part(types.uint64(_MATRIX, _OUT, types.uint64))
 def _put_singles(numbers: Numbers, out: Octets, at: np.uint64) -> np.uint64:
     """0 if a bit of one is lost."""
     lost = np.int64(0)
@@ -145,7 +145,7 @@ def _put_singles(numbers: Numbers, out: Octets, at: np.uint64) -> np.uint64:
     return np.uint64(0) if lost else at
 
 
-@kernel(types.int64(_MATRIX, _MATRIX, _MATRIX))
+@part(types.int64(_MATRIX, _MATRIX, _MATRIX))
 def _repetition(value: Numbers, weight: Numbers, contribution: Numbers) -> int:
     """What need not be stored."""
     finite = True
@@ -166,7 +166,7 @@ def _repetition(value: Numbers, weight: Numbers, contribution: Numbers) -> int:
     return kind
 
 
-@kernel(types.uint64(_FLAGS_MATRIX, _OUT, types.uint64))
+@part(types.uint64(_FLAGS_MATRIX, _OUT, types.uint64))
 def _put_flags(flags: NDArray[np.int32], out: Octets, at: np.uint64) -> np.uint64:
     """If there are any."""
     together = 0
@@ -183,7 +183,7 @@ def _put_flags(flags: NDArray[np.int32], out: Octets, at: np.uint64) -> np.uint6
     return at
 
 
-@kernel(types.uint64(types.UniTuple(_MATRIX, 7), types.int64, _OUT, types.uint64))
+@part(types.uint64(types.UniTuple(_MATRIX, 7), types.int64, _OUT, types.uint64))
 def _put_numbers(numbers: tuple[Numbers, ...], kind: int, out: Octets, at: np.uint64) -> np.uint64:
     """Those that there are; and the first octet of all."""
     weight = 4 if kind & _CONSTANT else -1

@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 
 Words = NDArray[np.uint64]
 
@@ -44,7 +44,7 @@ def unpack_planes(data: bytes, bits: Words, rows: int, chosen: NDArray[np.bool_]
     return numbers
 
 
-@kernel(types.void(_SQUARES, *(types.uint64,) * 3))
+@part(types.void(_SQUARES, *(types.uint64,) * 3))
 def _swap(squares: Words, distance: np.uint64, outer: np.uint64, inner: np.uint64) -> None:
     """Squares of bits change places with those beside the diagonal.
 
@@ -69,7 +69,7 @@ def _swap(squares: Words, distance: np.uint64, outer: np.uint64, inner: np.uint6
                 third[j], fourth[j] = c ^ cd << nearer, d ^ cd
 
 
-@kernel(types.void(_SQUARES))
+@part(types.void(_SQUARES))
 def _transpose(squares: Words) -> None:
     """Rows of bits made columns: of ``[32, M]`` words, ``2 * M`` squares of 32 x 32."""
     _swap(squares, np.uint64(16), np.uint64(0x0000FFFF0000FFFF), np.uint64(0x00FF00FF00FF00FF))
@@ -106,7 +106,7 @@ def _pack(numbers: Words, bits: Words, planes: Words) -> None:
                 plane += 1
 
 
-@kernel(types.void(_GIVEN, types.int64, types.int64, _SQUARES))
+@part(types.void(_GIVEN, types.int64, types.int64, _SQUARES))
 def _gather(planes: Words, first: int, count: int, squares: Words) -> None:
     """Some planes, and zeros in place of the others."""
     for i in range(_HALF):

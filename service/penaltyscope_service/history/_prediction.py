@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -42,7 +42,7 @@ def totals(contribution: Numbers, short: Mask) -> Numbers:
     return sums
 
 
-@kernel(types.float64(types.float64))
+@part(types.float64(types.float64))
 def _rounded(number: float) -> float:
     """As the recorder does it: a half away from zero, at any exponent."""
     bits = np.float64(number).view(np.int64)

@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 
 Integers = NDArray[np.int64]
 Naturals = NDArray[np.uint64]
@@ -111,7 +111,7 @@ def _grow(heads: Integers, numbers: Integers) -> None:
             line[i] <<= shift
 
 
-@kernel(types.int64(_ROW, types.int64))
+@part(types.int64(_ROW, types.int64))
 def _ordered(sample: Integers, place: int) -> int:
     """The number that is at a place when they are sorted.
 
@@ -127,7 +127,7 @@ def _ordered(sample: Integers, place: int) -> int:
     return found
 
 
-@kernel(types.float64(_ROW, types.int64))
+@part(types.float64(_ROW, types.int64))
 def _mean_bits(sample: Integers, origin: int) -> float:
     """The mean of the binary logarithms of distances from an origin."""
     whole, product = np.int64(0), 1.0
@@ -139,7 +139,7 @@ def _mean_bits(sample: Integers, origin: int) -> float:
     return float((whole + np.log2(product)) / len(sample))
 
 
-@kernel(types.UniTuple(types.int64, 3)(_ROW, _ROWS))
+@part(types.UniTuple(types.int64, 3)(_ROW, _ROWS))
 def _choose_order(numbers: Integers, samples: Integers) -> tuple[int, int, int]:
     """The order, the origin, and how many numbers a sample has.
 
@@ -168,7 +168,7 @@ def _choose_order(numbers: Integers, samples: Integers) -> tuple[int, int, int]:
     return best, chosen, drawn
 
 
-@kernel(types.int64(_ROW, types.int64))
+@part(types.int64(_ROW, types.int64))
 def _zigzag(line: Integers, origin: int) -> int:
     """Distances from an origin, the small ones first whatever their sign; bits of the widest."""
     together = np.uint64(0)
@@ -183,7 +183,7 @@ def _zigzag(line: Integers, origin: int) -> int:
     return width
 
 
-@kernel(types.int64(_ROW, types.int64))
+@part(types.int64(_ROW, types.int64))
 def _bits(sample: Integers, place: int) -> int:
     """Of the number that is at a place when they are sorted, as natural ones."""
     low, high = 0, 64
@@ -199,7 +199,7 @@ def _bits(sample: Integers, place: int) -> int:
     return low
 
 
-@kernel(types.int64(_ROW))
+@part(types.int64(_ROW))
 def _zeros_at_the_end(line: Integers) -> int:
     """Of all numbers; -1 where they are all the same."""
     together = different = 0
@@ -215,7 +215,7 @@ def _zeros_at_the_end(line: Integers) -> int:
     return zeros
 
 
-@kernel(types.int64(_ROW, types.int64, types.int64, types.int64, _PLACES, _ROW))
+@part(types.int64(_ROW, types.int64, types.int64, types.int64, _PLACES, _ROW))
 def _take_wide(
     line: Integers, width: int, usual: int, first: int, places: Places, taken: Integers
 ) -> int:

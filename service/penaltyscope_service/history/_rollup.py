@@ -7,7 +7,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 from penaltyscope_service.measured import evaluated, norm_measured, total_norm_measured
 
 ROLLUP_ROWS: Final = 256
@@ -63,7 +63,7 @@ def rollup_column(column: str, term: int) -> int:
     return len(_SCALARS) + len(_MATRICES) * term + _MATRICES.index(column)
 
 
-@kernel(
+@part(
     types.void(
         types.Array(types.float64, 1, "A", readonly=True),
         types.Array(types.boolean, 1, "A", readonly=True),

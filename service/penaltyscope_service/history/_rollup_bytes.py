@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from penaltyscope_service.history._rollup import ROLLUP
 from penaltyscope_service.history._rollup_bytes_2 import decode_rollups_2
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 
 Rollups = NDArray[np.void]
 Cells = NDArray[np.int64]
@@ -98,14 +98,14 @@ def _stored(form: int, stretches: int, columns: int) -> np.dtype[np.void]:
     )
 
 
-@kernel(types.uint64(types.uint64, types.uint64))
+@part(types.uint64(types.uint64, types.uint64))
 def _common_divisor(a: np.uint64, b: np.uint64) -> np.uint64:
     while b:
         a, b = b, a % b
     return a
 
 
-@kernel(types.UniTuple(types.uint64, 2)(_CELLS, types.int64, types.Array(types.int64, 1, "C")))
+@part(types.UniTuple(types.uint64, 2)(_CELLS, types.int64, types.Array(types.int64, 1, "C")))
 def _measure(cells: Cells, count: int, first: Cells) -> tuple[np.uint64, np.uint64]:
     """How far steps are from the first of their row: a divisor of all distances, and the largest.
 
@@ -129,7 +129,7 @@ def _measure(cells: Cells, count: int, first: Cells) -> tuple[np.uint64, np.uint
     return max(stride, np.uint64(1)), farthest
 
 
-@kernel(types.boolean(_CELLS, types.int64))
+@part(types.boolean(_CELLS, types.int64))
 def _are_singles(cells: Cells, count: int) -> bool:
     """Whether the numbers, of which there are so many in a cell, are singles."""
     lost = np.int64(0)
@@ -141,7 +141,7 @@ def _are_singles(cells: Cells, count: int) -> bool:
     return bool(lost == 0)
 
 
-@kernel(types.uint64(types.uint64, types.int64, types.Array(types.uint8, 1, "C"), types.uint64))
+@part(types.uint64(types.uint64, types.int64, types.Array(types.uint8, 1, "C"), types.uint64))
 def _put(bits: np.uint64, octets: int, out: NDArray[np.uint8], at: np.uint64) -> np.uint64:
     for octet in range(octets):
         out[at] = bits >> np.uint64(8 * octet) & np.uint64(0xFF)
