@@ -38,7 +38,7 @@ def unpack_planes(data: bytes, bits: Words, rows: int, chosen: NDArray[np.bool_]
     packed = np.frombuffer(data, np.uint8, total * groups).reshape(total, groups)
     packed = packed[np.repeat(chosen, bits.astype(np.intp))]
     planes = np.zeros((len(packed), -(-rows // 64)), "<u8")
-    planes.view(np.uint8)[:, :groups] = packed
+    planes.view(np.uint8)[:, :groups] = packed  # one for each bit of the chosen columns
     numbers = np.zeros((np.count_nonzero(chosen), rows), np.uint64)
     _unpack(planes.astype(np.uint64, copy=False), bits[chosen], numbers)
     return numbers

@@ -44,6 +44,7 @@ def roll_up(block: StepBlock) -> NDArray[np.void]:
     }
     real["contribution"] = real["value"]
     stretches, columns = -(-len(block) // ROLLUP_ROWS), 3 + 3 * len(block.terms)
+    # Nothing below looks whether columns are as long as each other; encoding the block has done so.
     cells = np.empty((stretches, columns, 6), np.int64)
     for i, name in enumerate(_SCALARS):
         column, there = getattr(block, name)[:, None], real[name][:, None]
