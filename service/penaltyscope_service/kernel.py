@@ -4,6 +4,8 @@ Between a request and its answer there are hundreds of numbers and no thousands:
 NumPy cost by being called is most of what they cost.
 """
 
+import logging
+import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Final, TypeVar, cast
@@ -12,6 +14,11 @@ import numba
 from numba import types
 from numba.core.typing.templates import Signature
 from numba.extending import typeof_impl
+
+_logger: Final = logging.getLogger(__name__)
+
+_LONG_SECONDS: Final = 2.0
+"""More than to take kernels from where they were kept."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -94,5 +101,9 @@ def part(*signatures: Signature) -> Callable[[_Function], _Function]:
 
 def compile_kernels() -> None:
     """Compiles all kernels that were defined so far, or takes them from where they were kept."""
+    until, said = time.monotonic() + _LONG_SECONDS, False
     for defined in _kernels:
         _ = defined.compiled
+        if not said and time.monotonic() > until:
+            said = True
+            _logger.info("compiling, which takes so long at the first start only")

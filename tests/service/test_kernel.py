@@ -9,7 +9,7 @@ import pytest
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.kernel import BYTES, kernel, part
+from penaltyscope_service.kernel import BYTES, compile_kernels, kernel, part
 
 
 @kernel(types.int64(BYTES))
@@ -106,3 +106,15 @@ def test_a_kernel_runs_where_nothing_can_be_kept(tmp_path: Path) -> None:
 
     assert _run(tmp_path, "") == "42\n"
     assert not list(tmp_path.rglob("*.nbc"))
+
+
+def test_it_says_so_when_compiling_takes_long(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "penaltyscope_service.kernel")
+    compile_kernels()
+    assert caplog.messages == []
+
+    monkeypatch.setattr("penaltyscope_service.kernel._LONG_SECONDS", -1.0)
+    compile_kernels()
+    assert caplog.messages == ["compiling, which takes so long at the first start only"]
