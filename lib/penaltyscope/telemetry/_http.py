@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from penaltyscope.telemetry._environment import Destination
 
 _LONGEST_LINE = 1 << 16
+_LONGEST_HEAD = 1 << 17
 _MOST_HEADERS = 200
 _LARGEST_BODY = 1 << 20
 _READ_BYTES = 1 << 16
@@ -203,6 +204,20 @@ class _Stream:
         line, self._at = self._data[self._at : end], end + 1
         return line.rstrip(b"\r").decode("latin-1")
 
+    def lines(self) -> list[str]:
+        """The lines up to an empty one, right after a line.
+
+        Raises:
+            ConnectionError: the stream ends before, or they are too long.
+        """
+        while (end := self._data.find(b"\r\n\r\n", self._at - 2)) < 0:
+            if len(self._data) - self._at > _LONGEST_HEAD:
+                raise ConnectionError(f"the answer has a head of more than {_LONGEST_HEAD} bytes")
+            self._data += self._more()
+        lines = self._data[self._at : end].decode("latin-1")
+        self._at = end + 4
+        return lines.split("\r\n") if lines else []
+
     def exactly(self, size: int) -> bytes:
         """So many bytes.
 
@@ -253,13 +268,13 @@ def _read_head(stream: _Stream) -> tuple[int, dict[str, str]]:
     if not version.startswith("HTTP/1."):
         raise ConnectionError(f"the answer is not HTTP/1.1: {first[:80]!r}")
     headers: dict[str, str] = {} if version != "HTTP/1.0" else {"connection": "close"}
-    for _ in range(_MOST_HEADERS):
-        line = stream.line()
-        if not line:
-            return _number(rest[:3], 10), headers
+    lines = stream.lines()
+    if len(lines) > _MOST_HEADERS:
+        raise ConnectionError(f"the answer has more than {_MOST_HEADERS} headers")
+    for line in lines:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    raise ConnectionError(f"the answer has more than {_MOST_HEADERS} headers")
+    return _number(rest[:3], 10), headers
 
 
 def _read_chunks(stream: _Stream) -> bytes:
@@ -269,8 +284,7 @@ def _read_chunks(stream: _Stream) -> bytes:
         if len(body) > _LARGEST_BODY:
             raise ConnectionError(f"the answer is longer than {_LARGEST_BODY} bytes")
         stream.line()
-    while stream.line():  # trailers
-        pass
+    stream.lines()  # trailers
     return body
 
 
