@@ -193,7 +193,9 @@ class _Rows:
         every[:, first] = flags & 0x7F | np.where(wide, 0x80, 0)
         every[:, first[wide] + 1] = flags[:, wide] >> 7
 
-    def _view(self, slot: str, shape: tuple[int, ...], dtype: np.dtype[Any], stride: int) -> NDArray[Any]:
+    def _view(
+        self, slot: str, shape: tuple[int, ...], dtype: np.dtype[Any], stride: int
+    ) -> NDArray[Any]:
         strides = (self._width, stride)[: len(shape)]
         return np.ndarray(shape, dtype, self.data, self._slots[slot], strides)
 

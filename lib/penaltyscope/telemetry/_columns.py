@@ -5,7 +5,6 @@ and what a run that is finite does not need is skipped.
 """
 
 import math
-from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from operator import attrgetter
@@ -42,7 +41,7 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
     sheet = numbers.take(_order(layout.parts, layout.known, first.has_base), axis=1)
     columns = _columns(sheet, terms)
     steps, stops, durations, weights = zip(*map(_COUNTED, statistics), strict=True)
-    columns.duration[...] = np.frombuffer(array("d", durations))
+    columns.duration[...] = durations
     known = _constant_weights(weights) if ordinary and _steady(layout) else None
     if known is not None:
         columns.weight[...] = known
@@ -52,9 +51,7 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
         flags = _complete(statistics, numbers, columns, finite=ordinary)
     if first.dtype.itemsize <= torch.float32.itemsize:
         round_off(sheet, _bits(terms), ordinary=ordinary)
-    # An array of arrays takes several times as long to make.
-    counts = np.frombuffer(array("q", (*steps, *(row[1] for row in rows), *stops)), np.int64)
-    step, seq, stop_ns = counts.reshape(3, -1)
+    step, seq, stop_ns = np.array([steps, [row[1] for row in rows], stops], np.int64)
     traced, sampled = traces([row[3] for row in rows])
     return Steps(
         StepBlock(

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._environment import Destination
@@ -33,8 +33,7 @@ _REQUEST_BYTES = 1 << 20
 """A request is closed at the latest when it holds so many bytes, before compression."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """Some ``ScopeLogs``, and the number of steps in them."""
 
     data: bytes

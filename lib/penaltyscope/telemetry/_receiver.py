@@ -20,6 +20,7 @@ from penaltyscope_events.delivery import (
 
 _logger = logging.getLogger("penaltyscope")
 
+_NOT_FOR_GOOD = RETRYABLE | DENIED
 _DENIED_WAIT_SECONDS = 60.0
 """OTLP would give such requests up. But tokens are renewed while jobs run, and steps are not."""
 
@@ -64,7 +65,7 @@ class Receiver:
         except OSError:
             self.underway = None
             return False
-        if self._response.status in RETRYABLE | DENIED:
+        if self._response.status in _NOT_FOR_GOOD:
             return False
         return self.deliver(self.underway, 0.0) is None
 
@@ -73,13 +74,14 @@ class Receiver:
 
         Returns None when done with it, delivered or refused; else seconds to wait at least.
         """
+        self.denied = False
         try:
             response = self._answer(request, timeout_seconds)
         except (OSError, UnicodeError) as error:  # the latter by a host name that cannot be one
             self._unreachable(f"{type(error).__name__}: {error}")
             return 0.0
-        self.denied = response.status in DENIED
-        if self.denied:
+        if response.status in DENIED:
+            self.denied = True
             self._deny(response)
             return _DENIED_WAIT_SECONDS
         if response.status in RETRYABLE:
