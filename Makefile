@@ -60,4 +60,6 @@ $(BIN)/python:
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing penaltyscope[$*] and what it needs, pinned by constraints.txt; the first time takes a few minutes ..."
 	@$(PIP) install --quiet -c constraints.txt -e '.[$*]'
+	@echo "Compiling what the service runs for every request ..."
+	@$(BIN)/python -c 'import penaltyscope_service.app, penaltyscope_service.kernel as k; k.compile_kernels()'
 	@touch $@

@@ -46,18 +46,24 @@ def rows(rounds: int) -> list[Row]:
 def _large(rounds: int) -> list[Row]:
     start = _start_ms()
     shape = (LARGE.requests, LARGE.steps, LARGE.terms, _RUNS)
-    own, prometheus, victoria = _medians(
+    every = list(remote_write("/api/v1/write", *shape, start))
+    values = list(remote_write("/api/v1/write", *shape, start, ("value",)))
+    own, prometheus, victoria, prometheus_values, victoria_values = _medians(
         rounds,
         LARGE,
         (penaltyscope, list(ours(*shape))),
-        (_peer("prometheus"), list(remote_write("/api/v1/write", *shape, start))),
-        (_peer("victoria-metrics"), list(remote_write("/api/v1/write", *shape, start))),
+        (_peer("prometheus"), every),
+        (_peer("victoria-metrics"), every),
+        (_peer("prometheus"), values),
+        (_peer("victoria-metrics"), values),
     )
     name = "ingest, 64 steps x 8 terms a request"
     return [
         Row(name, own or 0.0, "samples/CPU s", 1e6, "more"),
         *_times(f"{name} / Prometheus remote write", own, prometheus, 2),
         *_times(f"{name} / VictoriaMetrics remote write", own, victoria, 2),
+        *_times(f"{name} / Prometheus, values alone", own, prometheus_values, None),
+        *_times(f"{name} / VictoriaMetrics, values alone", own, victoria_values, None),
     ]
 
 
@@ -120,7 +126,7 @@ def _peer(name: str) -> _Start:
     return lambda folder: peer(name, folder)
 
 
-def _times(name: str, own: float | None, other: float | None, bar: float) -> list[Row]:
+def _times(name: str, own: float | None, other: float | None, bar: float | None) -> list[Row]:
     """The ratio, and what it is of; nothing where the other is not installed."""
     if own is None or other is None:
         return []

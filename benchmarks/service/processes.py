@@ -41,7 +41,7 @@ def penaltyscope(directory: Path, *flags: str) -> Iterator[Server]:
     """The service, with dedupe and durable history as always."""
     script = "from penaltyscope_service.cli import main; main()"
     command = [sys.executable, "-c", script, "serve", "--data-dir", str(directory), *flags]
-    with _run(command, directory) as server:
+    with _run(command, directory, "/readyz") as server:
         yield server
 
 
@@ -66,19 +66,22 @@ def peer(name: str, directory: Path) -> Iterator[Server | None]:
         return
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "prometheus.yml").write_text("{}\n")
-    with _run([program, *flags], directory, port) as server:
+    ready = "/health" if name == "victoria-metrics" else "/-/ready"
+    with _run([program, *flags], directory, ready, port) as server:
         yield server
 
 
 @contextmanager
-def _run(command: list[str], directory: Path, port: int | None = None) -> Iterator[Server]:
+def _run(
+    command: list[str], directory: Path, ready: str, port: int | None = None
+) -> Iterator[Server]:
     taken = free_port() if port is None else port
     directory.mkdir(parents=True, exist_ok=True)
     command = command if port is not None else [*command, "--port", str(taken)]
     with (directory / "output.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        _await(process, taken, directory / "output.log")
+        _await(process, f"http://127.0.0.1:{taken}{ready}", directory / "output.log")
         yield Server(process.pid, taken, directory)
     finally:
         process.terminate()
@@ -89,10 +92,10 @@ def _run(command: list[str], directory: Path, port: int | None = None) -> Iterat
             process.wait()
 
 
-def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _await(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2):
+        with suppress(OSError), urlopen(address, timeout=2):  # an error while it is not ready
             return
         time.sleep(0.05)
     raise RuntimeError(f"{process.args!r} did not start:\n{log.read_text()[-2000:]}")

@@ -29,6 +29,7 @@ from penaltyscope_service.complaint import fail
 from penaltyscope_service.connection import ConnectionLimits, ConnectionMetrics
 from penaltyscope_service.history import HistoryError
 from penaltyscope_service.ingest import overloaded
+from penaltyscope_service.kernel import compile_kernels
 from penaltyscope_service.renewal import Renewal
 from penaltyscope_service.replay import Receiver, UnreachableError
 from penaltyscope_service.replay import replay as replay_spool
@@ -123,6 +124,7 @@ def serve(
     except OSError as error:
         fail(f"cannot listen on {settings.host} port {settings.port} (--host, --port): {error}")
     keep_freed_memory()
+    compile_kernels()  # not while the first request waits
     with listening:
         _check_grpc(settings)
         registry = CollectorRegistry()

@@ -5,11 +5,13 @@ NumPy cost by being called is most of what they cost.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final, TypeVar, cast
 
 import numba
 from numba import types
 from numba.core.typing.templates import Signature
+from numba.extending import typeof_impl
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -17,27 +19,79 @@ BYTES: Final = types.Array(types.uint8, 1, "C", readonly=True)
 """The type of an array of bytes that is only read, as ``np.frombuffer`` makes of ``bytes``."""
 
 
-def kernel(*signatures: Signature) -> Callable[[_Function], _Function]:
-    """Compiles a function, when it is defined, for arguments of exactly these types.
+class _Compilable:
+    """A function that is compiled when it is first called, or when one is that calls it."""
 
-    It runs without the lock of the interpreter. Of what it does wrong nothing is noticed: no index
-    is checked, and integers overflow; with ``NUMBA_BOUNDSCHECK=1`` indices are checked. What was
-    compiled is kept beside the module or, where nobody may write there, in ``NUMBA_CACHE_DIR`` or
-    the user's own cache, and is compiled anew by every process where there is none of them.
+    def __init__(
+        self, function: Callable[..., Any], signatures: tuple[Signature, ...], *, callable_: bool
+    ) -> None:
+        self._function = function
+        self._signatures = signatures
+        self._callable = callable_
+
+    @cached_property
+    def compiled(self) -> Callable[..., Any]:
+        """For its own types only."""
+        # What only other functions call needs no way in from Python, and is kept within them.
+        kept = self._callable
+        try:
+            return self._compile(cache=kept, no_cpython_wrapper=not kept)
+        except RuntimeError:
+            if not kept:
+                raise
+            return self._compile(cache=False)  # there is no folder for it
+
+    def __call__(self, *arguments: object) -> object:
+        """Runs it."""
+        return self.compiled(*arguments)
+
+    def _compile(self, **options: bool) -> Callable[..., Any]:
+        njit: Any = numba.njit  # its stubs do not know that options can be passed on
+        compiled: Callable[..., Any] = njit([*self._signatures], error_model="numpy", **options)(
+            self._function
+        )
+        return compiled
+
+
+_kernels: Final[list[_Compilable]] = []
+
+
+@typeof_impl.register(_Compilable)
+def _type_of(function: _Compilable, _: object) -> types.Type:
+    dispatcher: Any = function.compiled
+    return types.Dispatcher(dispatcher)
+
+
+def kernel(*signatures: Signature) -> Callable[[_Function], _Function]:
+    """Makes a function one that Python calls compiled, with arguments of exactly these types.
+
+    It keeps the interpreter's lock: to get that back from another thread would take longer than a
+    short loop. Of what it does wrong nothing is noticed: no index is checked, and integers
+    overflow; with ``NUMBA_BOUNDSCHECK=1`` indices are checked. What was compiled is kept in
+    ``NUMBA_CACHE_DIR``, beside the module, or in the user's own cache, whichever is there and may
+    be written; where none is, every process compiles anew.
 
     Args:
         signatures: Numba's, of which the first fitting one is taken.
     """
 
-    def compile_it(function: _Function) -> _Function:
-        compile_and_keep, compile_only = (
-            numba.njit(list(signatures), cache=cache, nogil=True, error_model="numpy")
-            for cache in (True, False)
-        )
-        try:
-            compiled: object = compile_and_keep(function)
-        except RuntimeError:  # there is no folder for it
-            compiled = compile_only(function)
-        return cast("_Function", compiled)
+    def decorate(function: _Function) -> _Function:
+        _kernels.append(_Compilable(function, signatures, callable_=True))
+        return cast("_Function", _kernels[-1])
 
-    return compile_it
+    return decorate
+
+
+def part(*signatures: Signature) -> Callable[[_Function], _Function]:
+    """The same for a function that only kernels of its own module call."""
+
+    def decorate(function: _Function) -> _Function:
+        return cast("_Function", _Compilable(function, signatures, callable_=False))
+
+    return decorate
+
+
+def compile_kernels() -> None:
+    """Compiles all kernels that were defined so far, or takes them from where they were kept."""
+    for defined in _kernels:
+        _ = defined.compiled

@@ -10,20 +10,22 @@ from penaltyscope_events import TermFlag
 Mask = NDArray[np.bool_]
 
 # Plain integers: arithmetic of flags costs more than that of the arrays.
-_DISABLED: Final = int(TermFlag.DISABLED)
-_NO_NORM: Final = int(TermFlag.DISABLED | TermFlag.NORM_NOT_MEASURED)
-_GRADIENT_FINDING: Final = int(TermFlag.GRADIENT_NAN | TermFlag.GRADIENT_INF)
+DISABLED: Final = int(TermFlag.DISABLED)
+"""A term's value and contribution mean nothing."""
+NO_NORM: Final = int(TermFlag.DISABLED | TermFlag.NORM_NOT_MEASURED)
+"""A term's gradient norm means nothing."""
+GRADIENT_FINDING: Final = int(TermFlag.GRADIENT_NAN | TermFlag.GRADIENT_INF)
 
 
 def evaluated(flags: NDArray[np.int32]) -> Mask:
     """Where a term was evaluated: its value and contribution are real."""
-    mask: Mask = (flags & _DISABLED) == 0
+    mask: Mask = (flags & DISABLED) == 0
     return mask
 
 
 def norm_measured(flags: NDArray[np.int32]) -> Mask:
     """Where a term's gradient norm was measured."""
-    mask: Mask = (flags & _NO_NORM) == 0
+    mask: Mask = (flags & NO_NORM) == 0
     return mask
 
 
@@ -34,5 +36,5 @@ def total_norm_measured(norm: NDArray[np.float64], flags: NDArray[np.int32]) -> 
     """
     measured: Mask = ~np.isnan(norm)
     if not measured.all():
-        measured |= ((flags & _GRADIENT_FINDING) != 0).any(axis=1)
+        measured |= ((flags & GRADIENT_FINDING) != 0).any(axis=1)
     return measured

@@ -9,7 +9,7 @@ import pytest
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.kernel import BYTES, kernel
+from penaltyscope_service.kernel import BYTES, kernel, part
 
 
 @kernel(types.int64(BYTES))
@@ -25,6 +25,20 @@ def test_a_kernel_takes_bytes_that_may_and_that_may_not_be_written() -> None:
     assert _sum(np.array([1, 2], np.uint8)) == 3
 
 
+@part(types.int64(types.int64))
+def _twice(number: int) -> int:
+    return 2 * number
+
+
+@kernel(types.int64(types.int64))
+def _four_times(number: int) -> int:
+    return _twice(_twice(number))
+
+
+def test_a_kernel_calls_its_parts() -> None:
+    assert _four_times(3) == 12
+
+
 def test_a_kernel_takes_no_other_types() -> None:
     with pytest.raises(TypeError, match="int16"):
         _sum(np.array([1, 2], np.int16))
@@ -38,11 +52,17 @@ print(double(21))
 """
 _MODULE = """
 from numba import types
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import compile_kernels, kernel, part
+
+@part(types.int64(types.int64))
+def half(number: int) -> int:
+    return number // 2
 
 @kernel(types.int64(types.int64))
 def double(number: int) -> int:
-    return 2 * number
+    return half(4 * number)
+
+compile_kernels()
 """
 
 
@@ -63,7 +83,7 @@ def test_what_was_compiled_is_kept_in_the_folder_that_is_named(tmp_path: Path) -
     (module / "module.py").write_text(_MODULE)
 
     assert _run(module, str(cache)) == "42\n"
-    assert list(cache.rglob("module.double*.nbc"))
+    assert [path.name.partition("-")[0] for path in cache.rglob("*.nbc")] == ["module.double"]
 
 
 def test_a_kernel_runs_where_nothing_can_be_kept(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ run on blocks of rows that fit into the cache; autograd then finds the gradient 
 total ready.
 """
 
+from penaltyscope._fused._along import along
 from penaltyscope._fused._catalogue import Call, Request, may_have_form, request
 from penaltyscope._fused._evaluation import dropped_rows, masked_share
 from penaltyscope._fused._form import Form, Situation, Sketch, Whole
@@ -28,6 +29,7 @@ __all__ = [
     "Solution",
     "Task",
     "Whole",
+    "along",
     "classes_of",
     "dropped_rows",
     "full_precision",

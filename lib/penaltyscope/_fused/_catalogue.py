@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from penaltyscope import penalties
+from penaltyscope._fused._along import along, along_form
 from penaltyscope._fused._consistency import consistency
 from penaltyscope._fused._divergences import js_divergence, kl_divergence
 from penaltyscope._fused._entropy import entropy
@@ -16,6 +17,7 @@ from penaltyscope._fused._norms import elastic_net, l1, l2, output_magnitude_pen
 from penaltyscope._fused._orthogonality import orthogonality
 
 _FORMS: Mapping[Callable[..., Tensor], tuple[int, Callable[..., Form | Whole | None]]] = {
+    along: (2, along_form),
     penalties.consistency: (2, consistency),
     penalties.elastic_net: (1, elastic_net),
     penalties.entropy: (1, entropy),

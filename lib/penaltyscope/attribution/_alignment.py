@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from penaltyscope._fused import Fuser
 from penaltyscope._norm import norms
 from penaltyscope.attribution._call import Call
 from penaltyscope.attribution._moment import Moment
@@ -62,6 +63,7 @@ class UpdateAlignment(Probe):
         self._optimizer = optimizer
         self._calls: list[Call] = []
         self._forward_mode = True
+        self._fuser = Fuser()
         prepare()
         self._releases = [optimizer.register_step_pre_hook(self._before_step).remove]
 
@@ -139,7 +141,9 @@ class UpdateAlignment(Probe):
                 self._forward_mode = False
                 _logger.warning("each term gets a backward pass instead of a tangent: %s", error)
             else:
-                return [p.slopes(self.pipeline, wanted, trained, direction) for p in points]
+                return [
+                    p.slopes(self.pipeline, wanted, trained, direction, self._fuser) for p in points
+                ]
 
         def differentiate(
             arguments: tuple[Any, ...], keywords: Mapping[str, Any]

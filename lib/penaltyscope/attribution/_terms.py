@@ -1,7 +1,7 @@
 """The terms of one call of a pipeline, evaluated plainly."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,13 +17,25 @@ def measured(pipeline: Pipeline, layout: Layout) -> list[bool]:
     return [e and t.differentiable for e, t in zip(layout.enabled, pipeline.terms, strict=True)]
 
 
-def term_values(
+class Application(NamedTuple):
+    """A penalty, and what it is called with."""
+
+    penalty: Callable[..., Tensor]
+    tensors: Sequence[Tensor]
+    options: Mapping[str, object]
+
+    def value(self) -> Tensor:
+        """What it returns."""
+        return self.penalty(*self.tensors, **self.options)
+
+
+def applications(
     pipeline: Pipeline,
     wanted: Sequence[bool],
     arguments: tuple[Any, ...],
     keywords: Mapping[str, Any],
-) -> list[Tensor | None]:
-    """Unweighted value of each wanted term, and the task loss last; None where there is none.
+) -> list[Application | None]:
+    """That of each wanted term.
 
     Arguments and keywords are those that the pipeline was called with.
     """
@@ -31,12 +43,27 @@ def term_values(
     if arguments:
         given[SINGLE_INPUT] = arguments[0]
     options = keywords.get("options") or {}
-    values: list[Tensor | None] = []
-    for term, evaluated in zip(pipeline.terms, wanted, strict=True):
-        tensors = [given[name] for name in term.inputs] if evaluated else []
-        chosen = {**term.options, **options.get(term.name, {})}
-        values.append(term.penalty(*tensors, **chosen) if evaluated else None)
-    return [*values, keywords.get("base")]
+    return [
+        Application(
+            term.penalty,
+            [given[name] for name in term.inputs],
+            {**term.options, **options.get(term.name, {})},
+        )
+        if evaluated
+        else None
+        for term, evaluated in zip(pipeline.terms, wanted, strict=True)
+    ]
+
+
+def term_values(
+    pipeline: Pipeline,
+    wanted: Sequence[bool],
+    arguments: tuple[Any, ...],
+    keywords: Mapping[str, Any],
+) -> list[Tensor | None]:
+    """Unweighted value of each wanted term, and the task loss last; None where there is none."""
+    applied = applications(pipeline, wanted, arguments, keywords)
+    return [*(None if a is None else a.value() for a in applied), keywords.get("base")]
 
 
 def gradients_of(

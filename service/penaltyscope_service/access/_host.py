@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Collection
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -26,9 +27,11 @@ def check_host(headers: Headers, names: Collection[str]) -> None:
     Raises:
         DeniedError: 421.
     """
-    host = headers.get(b"host", b"")
-    name = _without_port(host.decode("latin-1").lower())
-    if not host or name in _OURS or name in names or _is_address(name):
+    host = headers.get(b"host")
+    if not host:
+        return
+    name = _without_port(host)
+    if name in _OURS or name in names or _is_address(name):
         return
     raise DeniedError(
         HTTPStatus.MISDIRECTED_REQUEST,
@@ -36,7 +39,9 @@ def check_host(headers: Headers, names: Collection[str]) -> None:
     )
 
 
-def _without_port(host: str) -> str:
+@lru_cache
+def _without_port(encoded: bytes) -> str:
+    host = encoded.decode("latin-1").lower()
     if host.startswith("["):
         return host.partition("]")[0].removeprefix("[")
     return host.partition(":")[0].removesuffix(".")

@@ -1,10 +1,14 @@
 """What is usual for a number, slowly learned and not impressed by spikes."""
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
+
+from penaltyscope_service.aggregate._median import lower_medians
+from penaltyscope_service.kernel import kernel
 
 GROUP_ROWS: Final = 25
 _GROUPS: Final = 41
@@ -12,6 +16,8 @@ _LEAST_GROUPS: Final = 2
 """There is a baseline after so many groups: 50 evaluations."""
 
 Numbers = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
 
 
 @dataclass(slots=True)
@@ -54,34 +60,70 @@ class Baseline:
         self.groups = np.concatenate((self.groups, more.groups))
         self.value = np.concatenate((self.value, more.value))
 
-    def observe(self, numbers: Numbers) -> None:
-        """Adds ``[N, C]`` numbers, every one finite or NaN where there is none."""
-        rows = np.concatenate((self.pending, numbers))
-        complete = len(rows) - len(rows) % GROUP_ROWS
-        self.pending = rows[complete:].copy()
-        if not complete:
-            return
-        columns = rows[:complete].reshape(-1, GROUP_ROWS, numbers.shape[1])
-        medians = lower_median(columns.transpose(2, 0, 1))
-        for start in range(0, medians.shape[1], _GROUPS):
-            self._enter(medians[:, start : start + _GROUPS])
-        usual = lower_median(self.medians)
-        self.value = np.where(self.groups >= _LEAST_GROUPS, usual, np.nan)
+    def observe(self, columns: NDArray[np.int64], numbers: Numbers) -> None:
+        """Adds numbers, finite or NaN where there is none.
 
-    def _enter(self, medians: Numbers) -> None:
-        """Adds ``[C, <=41]`` medians, NaN where a group had no number."""
-        seen = ~np.isnan(medians)
-        places = (self.groups[:, None] + np.cumsum(seen, axis=1) - 1) % _GROUPS
-        self.medians[np.nonzero(seen)[0], places[seen]] = medians[seen]
-        self.groups += seen.sum(axis=1)
+        Args:
+            columns: ``[T]``, which columns they are for.
+            numbers: ``[N, T]``.
+        """
+        width = len(self.value)
+        groups, rest = divmod(len(self.pending) + len(numbers), GROUP_ROWS)
+        complete, pending = np.empty((GROUP_ROWS, groups * width)), np.empty((rest, width))
+        _regroup(columns, numbers, self.pending, complete, pending)
+        self.pending = pending
+        if groups:
+            _enter(lower_medians(complete), self.medians, self.groups)
+            usual = lower_medians(self.medians.T)
+            self.value = np.where(self.groups >= _LEAST_GROUPS, usual, np.nan)
 
 
-def lower_median(numbers: Numbers) -> Numbers:
-    """The median over the last axis, of an even number the lower middle; NaN do not count."""
-    ordered = np.sort(numbers, axis=-1)  # NaN last
-    everything: Numbers = ordered[..., (ordered.shape[-1] - 1) // 2]
-    if not np.isnan(ordered[..., -1]).any():
-        return everything
-    count = (~np.isnan(numbers)).sum(axis=-1, keepdims=True)
-    median: Numbers = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=-1)[..., 0]
-    return median
+_COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
+_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
+_ROWS: Final = types.Array(types.float64, 2, "C", readonly=True)
+_NEW_ROWS: Final = types.Array(types.float64, 2, "C")
+
+
+@kernel(types.void(_COLUMNS, _TABLE, _ROWS, _NEW_ROWS, _NEW_ROWS))
+def _regroup(
+    columns: Integers, numbers: Floats, before: Floats, complete: Floats, pending: Floats
+) -> None:
+    """Moves rows to where they are side by side with those of other groups.
+
+    Args:
+        columns: ``[T]``.
+        numbers: ``[N, T]``.
+        before: ``[<25, C]``, the rows that come first.
+        complete: ``[25, G * C]``, takes the groups that are complete.
+        pending: ``[<25, C]``, takes what is left.
+    """
+    width = pending.shape[1]
+    rows = len(before) + len(numbers)
+    for row in range(rows):
+        first = row // GROUP_ROWS * width
+        if row < rows - len(pending):
+            target = complete[row % GROUP_ROWS, first : first + width]
+        else:
+            target = pending[row % GROUP_ROWS]
+        if row < len(before):
+            target[:] = before[row]
+            continue
+        if len(columns) < width:
+            target[:] = np.nan
+        for i in range(len(columns)):
+            target[columns[i]] = numbers[row - len(before), i]
+
+
+_MEDIANS: Final = types.Array(types.float64, 1, "C", readonly=True)
+_GROUP_COUNTS: Final = types.Array(types.int64, 1, "C")
+
+
+@kernel(types.void(_MEDIANS, _NEW_ROWS, _GROUP_COUNTS))
+def _enter(medians: Floats, ring: Floats, groups: Integers) -> None:
+    """Adds ``[G * C]`` medians, NaN where a group had no number, to the ring, ``[C, 41]``."""
+    width = len(groups)
+    for i in range(len(medians)):
+        median, column = medians[i], i % width
+        if not np.isnan(median):
+            ring[column, groups[column] % _GROUPS] = median
+            groups[column] += 1

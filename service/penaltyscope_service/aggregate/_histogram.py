@@ -1,12 +1,13 @@
 """Histograms of several columns at once."""
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.aggregate._bucket import Buckets
+from penaltyscope_service.kernel import kernel
 
 DURATION_BOUNDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -15,8 +16,6 @@ DURATION_BOUNDS: Final = (
 """Seconds, inclusive upper bounds of the buckets."""
 NORM_BOUNDS: Final = tuple(float(f"1e{exponent}") for exponent in range(-6, 7))
 """Decades."""
-
-Columns = NDArray[np.int64] | slice
 
 
 @dataclass(slots=True)
@@ -45,26 +44,63 @@ class Histogram:
         self.counts = np.concatenate((self.counts, more.counts))
         self.sums = np.concatenate((self.sums, more.sums))
 
-    def observe(
-        self, columns: Columns, numbers: NDArray[np.float64], finite: NDArray[np.bool_] | None
-    ) -> None:
-        """Adds numbers.
+    def observe(self, columns: NDArray[np.int64], numbers: NDArray[np.float64]) -> None:
+        """Adds numbers, finite or NaN where there is none.
 
         Args:
-            columns: which columns they are for.
-            numbers: ``[N, C]``.
-            finite: ``[N, C]``, which of them are observed; nothing for all.
+            columns: ``[T]``, which columns they are for.
+            numbers: ``[N, T]``.
         """
-        buckets = len(self.bounds) + 1
-        width = numbers.shape[1]
-        found = Buckets.of(self.bounds.tobytes()).find(numbers)
-        cells = found + np.arange(0, width * buckets, buckets)
-        if finite is None:
-            flat = cells.ravel()
-        else:
-            flat, numbers = cells[finite], np.where(finite, numbers, 0.0)
-        counts = np.bincount(flat, minlength=width * buckets)
-        self.counts[columns] += counts.reshape(width, buckets)
-        with np.errstate(over="ignore"):  # an infinite sum is what it is
-            sums = np.add.accumulate(np.vstack((self.sums[columns], numbers)))
-        self.sums[columns] = sums[-1]
+        _observe(columns, numbers, self.bounds, self.counts, self.sums)
+
+
+_COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
+_NUMBERS: Final = types.Array(types.float64, 2, "A", readonly=True)
+_BOUNDS: Final = types.Array(types.float64, 1, "C", readonly=True)
+_COUNTS: Final = types.Array(types.int64, 2, "C")
+_SUMS: Final = types.Array(types.float64, 1, "C")
+
+
+@kernel(types.int64(_SUMS, types.float64))
+def _count_above(numbers: NDArray[np.floating[Any]], bound: float) -> int:
+    above = 0
+    for number in numbers:
+        above += number > bound
+    return above
+
+
+@kernel(types.void(_COLUMNS, _NUMBERS, _BOUNDS, _COUNTS, _SUMS))
+def _observe(
+    columns: NDArray[np.integer[Any]],
+    numbers: NDArray[np.floating[Any]],
+    bounds: NDArray[np.floating[Any]],
+    counts: NDArray[np.integer[Any]],
+    sums: NDArray[np.floating[Any]],
+) -> None:
+    there = np.empty(numbers.shape[0])
+    for i in range(len(columns)):
+        column = columns[i]
+        count, total, lowest, highest = 0, sums[column], np.inf, -np.inf
+        for row in range(numbers.shape[0]):
+            number = numbers[row, i]
+            if not np.isnan(number):
+                there[count] = number
+                count += 1
+                total += number
+                lowest = min(lowest, number)
+                highest = max(highest, number)
+        sums[column] = total
+        # All numbers are compared with one bound after the other, but only with those that lie
+        # among them: that is far quicker than to look for the bucket of each.
+        seen = there[:count]
+        above = count
+        for bucket in range(len(bounds)):
+            bound, before = bounds[bucket], above
+            if bound >= highest:
+                above = 0
+            elif bound >= lowest:
+                above = _count_above(seen, bound)
+            counts[column, bucket] += before - above
+            if not above:
+                break
+        counts[column, len(bounds)] += above

@@ -1,12 +1,16 @@
 """How long a step usually takes."""
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.aggregate._baseline import lower_median
+from penaltyscope_service.kernel import kernel
+
+Numbers = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
 
 _LAST: Final = 64
 
@@ -36,18 +40,64 @@ class Intervals:
 
     def observe(self, step: NDArray[np.int64], stop_ns: NDArray[np.int64]) -> None:
         """Adds evaluations, in order of arrival."""
-        if self.step >= 0:
-            step = np.concatenate(([self.step], step))
-            stop_ns = np.concatenate(([self.began_ns], stop_ns))
-        later = np.flatnonzero(step[1:] != step[:-1]) + 1
-        if len(later) < len(step) - 1:
-            firsts = np.concatenate(([0], later))
-            step, stop_ns = step[firsts], stop_ns[firsts]
-        self.step, self.began_ns = int(step[-1]), int(stop_ns[-1])
-        steps, passed_ns = step[1:] - step[:-1], stop_ns[1:] - stop_ns[:-1]
-        forward = (steps > 0) & (passed_ns > 0)  # what arrives late goes back first
-        self.count += int(np.count_nonzero(forward))
-        seconds, steps = passed_ns[forward][-_LAST:] / 1e9, steps[forward][-_LAST:]
-        new = np.array((seconds, seconds / steps)).T
-        self.seconds[np.arange(self.count - len(new), self.count) % _LAST] = new
-        self.median = lower_median(self.seconds.T)
+        self.median = np.empty(2)
+        self.step, self.began_ns, self.count = _observe(
+            step, stop_ns, self.step, self.began_ns, self.count, self.seconds, self.median
+        )
+
+
+_LINE: Final = types.Array(types.float64, 1, "C")
+
+
+@kernel(types.float64(_LINE))
+def _lower_median(numbers: Numbers) -> float:
+    """Of an even number the lower middle; NaN if there is none.
+
+    For so few numbers, to count the smaller ones of each is quicker than to sort.
+    """
+    for number in numbers:
+        smaller = not_larger = 0
+        for other in numbers:
+            smaller += other < number
+            not_larger += other <= number
+        if smaller <= (len(numbers) - 1) // 2 < not_larger:
+            return float(number)
+    return np.nan
+
+
+_COLUMN: Final = types.Array(types.int64, 1, "A", readonly=True)
+_RING: Final = types.Array(types.float64, 2, "C")
+
+
+@kernel(
+    types.UniTuple(types.int64, 3)(
+        *(_COLUMN, _COLUMN, types.int64, types.int64, types.int64, _RING, _LINE)
+    )
+)
+def _observe(
+    step: Integers,
+    stop_ns: Integers,
+    before: int,
+    began_ns: int,
+    count: int,
+    seconds: Numbers,
+    median: Numbers,
+) -> tuple[int, int, int]:
+    """Adds evaluations to the ring; returns the step that goes on, its begin, and the count."""
+    new = np.empty((_LAST, 2), np.int64)
+    known = count
+    for i in range(len(step)):
+        if step[i] == before:
+            continue
+        steps, passed_ns = step[i] - before, stop_ns[i] - began_ns
+        if before >= 0 and steps > 0 and passed_ns > 0:  # what arrives late goes back first
+            new[count % _LAST, 0], new[count % _LAST, 1] = steps, passed_ns
+            count += 1
+        before, began_ns = step[i], stop_ns[i]
+    for i in range(max(known, count - _LAST), count):
+        place = i % _LAST
+        seconds[place, 0] = new[place, 1] / 1e9
+        seconds[place, 1] = seconds[place, 0] / new[place, 0]
+    for column in range(2):
+        median[column] = _lower_median(seconds[:count, column].copy())
+    return before, began_ns, count

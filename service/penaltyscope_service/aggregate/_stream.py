@@ -1,20 +1,29 @@
 """All that is counted and remembered of one pipeline on one rank."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Final, Self
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
+from penaltyscope_events.flags import NONFINITE
 from penaltyscope_service.aggregate._finding import FirstFinding, first_finding
 from penaltyscope_service.aggregate._gauge import Gauges
-from penaltyscope_service.aggregate._histogram import DURATION_BOUNDS, Columns, Histogram
+from penaltyscope_service.aggregate._histogram import DURATION_BOUNDS, Histogram
 from penaltyscope_service.aggregate._interval import Intervals
-from penaltyscope_service.aggregate._term import EVERY, LAST, TermAggregate
-from penaltyscope_service.measured import total_norm_measured
+from penaltyscope_service.aggregate._latest import hold_totals
+from penaltyscope_service.aggregate._term import TermAggregate
+from penaltyscope_service.aggregate._window import Columns
+from penaltyscope_service.kernel import kernel
 
-Numbers = NDArray[np.float64]
+_NONFINITE: Final = int(NONFINITE)
+_ONLY: Final = np.zeros(1, np.int64)
+"""The one column of what is not by term."""
+
+Numbers = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
 Mask = NDArray[np.bool_]
 
 
@@ -45,7 +54,7 @@ class StreamAggregate:
     intervals: Intervals
     gauges: Gauges
     """Total, base, loss, norm of the total's gradient."""
-    latest: Numbers
+    latest: NDArray[np.float64]
     """``[1, 4]``: the same at the latest evaluation, finite or not."""
     latest_real: Mask
     """``[1, 4]``: which of them mean something."""
@@ -85,22 +94,31 @@ class StreamAggregate:
             period: the period of window maxima in which they arrived.
         """
         columns = self._columns(block.terms)
+        bad, first_bad, flagged, ordered = _survey(
+            *(block.seq, block.step, block.base, block.has_base),
+            *(np.ascontiguousarray(block.flags), self.base_nonfinite),
+        )
         self.steps += len(block)
-        self.durations.observe(EVERY, block.duration[:, None], None)
-        self.terms.count(columns, block, period)
-        self._count_nonfinite(block)
+        self.nonfinite_steps += bad
+        if bad and (self.first is None or first_bad <= self.first.step):
+            found = first_finding(block)
+            self.first = found if self.first is None else min(found, self.first)
+        self.durations.observe(_ONLY, block.duration[:, None])
+        self.terms.count(columns, block, period, flagged=flagged)
         if self._is_newest(block.incarnation):
             self.intervals.observe(block.step, block.stop_ns)
-            self._hold(columns, _in_order(block), received_at)
+            ascending = block if ordered else block.take(np.argsort(block.seq))
+            self._hold(columns, ascending, received_at)
 
     def _columns(self, terms: tuple[str, ...]) -> Columns:
+        """``[T]``: where each of them is among all."""
+        if tuple(self.names) == terms:
+            return np.arange(len(terms))
         new = [term for term in terms if term not in self.names]
         if new:
             self.terms.widen(len(new))
             self.names |= {term: len(self.names) + i for i, term in enumerate(new)}
-        if len(terms) == len(self.names) and tuple(self.names) == terms:
-            return EVERY
-        return np.array([self.names[term] for term in terms])
+        return np.array([self.names[term] for term in terms], np.int64)
 
     def _is_newest(self, incarnation: str) -> bool:
         """Whether the latest numbers are to be found here; late ones of earlier lives are not."""
@@ -112,47 +130,67 @@ class StreamAggregate:
             self.intervals.forget_step()
         return incarnation == self.incarnations[-1]
 
-    def _count_nonfinite(self, block: StepBlock) -> None:
-        bad = block.nonfinite
-        if not bad.any():
-            return
-        self.nonfinite_steps += int(bad.sum())
-        base = block.base[block.has_base]
-        self.base_nonfinite += (np.isnan(base).sum(), np.isinf(base).sum())
-        found = first_finding(block)
-        self.first = found if self.first is None else min(found, self.first)
-
     def _hold(self, columns: Columns, block: StepBlock, received_at: float) -> None:
-        newest = int(block.seq[-1]) > self.last_seq
-        numbers, real = _totals(block, LAST)
+        """Remembers the latest numbers of evaluations that are in ascending order of ``seq``."""
+        last_seq, step = int(block.seq[-1]), int(block.step[-1])
+        newest = last_seq > self.last_seq
+        latest, real = self.latest, self.latest_real
         if newest:
-            self.last_seq = int(block.seq[-1])
-            self.latest, self.latest_real = numbers[-1].copy(), real[-1].copy()
+            self.last_seq = last_seq
             self.latest_duration = float(block.duration[-1])
-            if int(block.step[-1]) != self.last_step:
-                self.last_step, self.progress_at = int(block.step[-1]), received_at
-        if not self.gauges.observe(EVERY, block.seq[LAST], numbers, real):
-            self.gauges.observe(EVERY, block.seq, *_totals(block, EVERY))
+            if step != self.last_step:
+                self.last_step, self.progress_at = step, received_at
+        else:
+            latest, real = np.empty_like(latest), np.empty_like(real)
+        hold_totals(
+            *(block.seq, block.total, block.base, block.has_base, block.total_gradient_norm),
+            *(block.flags, self.gauges.finite, self.gauges.seq, latest, real),
+        )
         self.terms.hold(columns, block, newest=newest)
 
 
-def _in_order(block: StepBlock) -> StepBlock:
-    if (block.seq[1:] > block.seq[:-1]).all():
-        return block
-    return block.take(np.argsort(block.seq))
+_INTEGERS: Final = types.Array(types.int64, 1, "A", readonly=True)
+_NUMBERS: Final = types.Array(types.float64, 1, "A", readonly=True)
+_MASK: Final = types.Array(types.boolean, 1, "A", readonly=True)
+_FLAGS: Final = types.Array(types.int32, 2, "C", readonly=True)
+_COUNTS: Final = types.Array(types.int64, 1, "C")
 
 
-def _totals(block: StepBlock, rows: slice) -> tuple[Numbers, Mask]:
-    """``[N, 1, 4]``: total, base, loss and norm, and which of them mean something."""
-    total, base, has_base = block.total[rows], block.base[rows], block.has_base[rows]
-    norm = block.total_gradient_norm[rows]
-    with np.errstate(invalid="ignore", over="ignore"):
-        loss = total + np.where(has_base, base, 0.0)
-    loss[np.isnan(loss)] = np.nan  # of two NaN added, either one's sign may remain
-    numbers = np.empty((len(total), 1, 4))
-    for i, column in enumerate((total, base, loss, norm)):
-        numbers[:, 0, i] = column
-    real = np.ones(numbers.shape, np.bool_)
-    real[:, 0, 1] = has_base
-    real[:, 0, 3] = total_norm_measured(norm, block.flags[rows])
-    return numbers, real
+@kernel(types.int64(types.Array(types.int32, 1, "C", readonly=True)))
+def _union(flags: Integers) -> int:
+    union = 0
+    for bits in flags:
+        union |= bits
+    return union
+
+
+@kernel(
+    types.Tuple((types.int64, types.int64, types.boolean, types.boolean))(
+        *(_INTEGERS, _INTEGERS, _NUMBERS, _MASK, _FLAGS, _COUNTS)
+    )
+)
+def _survey(
+    seq: Integers,
+    step: Integers,
+    base: Numbers,
+    has_base: Mask,
+    flags: Integers,
+    base_nonfinite: Integers,
+) -> tuple[int, int, bool, bool]:
+    """Counts the task losses that are not finite, ``[2]``: NaN and infinite.
+
+    Returns:
+        How many evaluations have any finding, the lowest step among them, whether any flag is
+        set, and whether the evaluations are in ascending order of ``seq``.
+    """
+    bad, first_bad, ordered = 0, np.iinfo(np.int64).max, True
+    flagged = _union(flags.reshape(-1)) != 0
+    for row in range(len(seq)):
+        ordered &= row == 0 or seq[row] > seq[row - 1]
+        found = has_base[row] and not np.isfinite(base[row])
+        if found:
+            base_nonfinite[0 if np.isnan(base[row]) else 1] += 1
+        if found or (flagged and _union(flags[row]) & _NONFINITE):
+            bad += 1
+            first_bad = min(first_bad, step[row])
+    return bad, first_bad, flagged, ordered

@@ -1,29 +1,28 @@
 """What is counted and remembered of the terms of a pipeline, one row for each."""
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import FINDINGS, StepBlock
+from penaltyscope_events.flags import NONFINITE
 from penaltyscope_service.aggregate._baseline import Baseline
 from penaltyscope_service.aggregate._gauge import Gauges
-from penaltyscope_service.aggregate._histogram import NORM_BOUNDS, Columns, Histogram
-from penaltyscope_service.aggregate._share import gradient_shares
-from penaltyscope_service.aggregate._window import Window
-from penaltyscope_service.measured import evaluated, norm_measured
+from penaltyscope_service.aggregate._histogram import NORM_BOUNDS, Histogram
+from penaltyscope_service.aggregate._latest import hold_terms
+from penaltyscope_service.aggregate._window import Columns, Window
+from penaltyscope_service.kernel import kernel
+from penaltyscope_service.measured import DISABLED, NO_NORM
 
-_BITS: Final = np.array([finding.flag for finding in FINDINGS], np.int32)
+_BITS: Final = tuple(int(finding.flag) for finding in FINDINGS)
+_NONFINITE: Final = int(NONFINITE)
 
 _GAUGES: Final = 5
-
-Numbers = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-LAST: Final = slice(-1, None)
-EVERY: Final = slice(None)
-"""Rows of a block: the last one alone says it all, in most cases."""
+Numbers = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
 
 
 @dataclass(slots=True)
@@ -32,9 +31,9 @@ class TermAggregate:
 
     gauges: Gauges
     """Value, weight, contribution, gradient norm, share of the weighted gradient norm."""
-    latest: Numbers
+    latest: NDArray[np.float64]
     """``[T, 5]``: the same at the latest evaluation, finite or not."""
-    latest_real: Mask
+    latest_real: NDArray[np.bool_]
     """``[T, 5]``: which of them mean something."""
     window: Window
     """Value, gradient norm."""
@@ -71,23 +70,26 @@ class TermAggregate:
         self.nonfinite = np.concatenate((self.nonfinite, none))
         self.nonfinite_step = np.concatenate((self.nonfinite_step, np.full(terms, -1)))
 
-    def count(self, columns: Columns, block: StepBlock, period: int) -> None:
+    def count(self, columns: Columns, block: StepBlock, period: int, *, flagged: bool) -> None:
         """Adds evaluations to what does not depend on their order, or only on that of arrival.
 
         Args:
             columns: which terms those of the block are.
             block: the evaluations.
             period: the window's period in which they arrived.
+            flagged: whether the block has any flag; without one, all of its numbers are finite.
         """
-        value, norm, finite = block.value, block.gradient_norm, None
-        if np.count_nonzero(block.flags):
-            finite = norm_measured(block.flags) & np.isfinite(norm)
-            norm = np.where(finite, norm, np.nan)
-            value = np.where(evaluated(block.flags) & np.isfinite(value), value, np.nan)
-            self._count_nonfinite(columns, block)
-        self.window.observe(period, columns, np.array((_highest(value), _highest(norm))).T)
-        self.norms.observe(columns, norm, finite)
-        self.baseline.observe(self._spread(columns, norm))
+        value, norm = block.value, block.gradient_norm
+        if flagged:
+            found = np.empty((2, *value.shape))
+            _sift(
+                *(columns, block.step, value, norm, block.flags),
+                *(self.nonfinite, self.nonfinite_step, found),
+            )
+            value, norm = found
+        self.window.observe(period, columns, value, norm)
+        self.norms.observe(columns, norm)
+        self.baseline.observe(columns, norm)
 
     def hold(self, columns: Columns, block: StepBlock, *, newest: bool) -> None:
         """Remembers the latest numbers.
@@ -97,44 +99,59 @@ class TermAggregate:
             block: evaluations in ascending order of ``seq``.
             newest: whether the last of them is the latest of all.
         """
-        numbers, real = _numbers(block, LAST)
+        latest, real = self.latest, self.latest_real
         if newest:
-            self.latest_real.fill(False)  # a term that is gone has no latest number
-            self.latest[columns], self.latest_real[columns] = numbers[0], real[0]
-        if not self.gauges.observe(columns, block.seq[LAST], numbers, real):
-            self.gauges.observe(columns, block.seq, *_numbers(block, EVERY))
-
-    def _count_nonfinite(self, columns: Columns, block: StepBlock) -> None:
-        found = (block.flags[:, :, None] & _BITS) != 0
-        self.nonfinite[columns] += found.sum(axis=0)
-        steps = np.where(found.any(axis=2), block.step[:, None], -1).max(axis=0)
-        self.nonfinite_step[columns] = np.maximum(self.nonfinite_step[columns], steps)
-
-    def _spread(self, columns: Columns, norm: Numbers) -> Numbers:
-        """``[N, T]`` for all terms, NaN for those that are not in the block."""
-        if isinstance(columns, slice):
-            return norm
-        spread = np.full((len(norm), len(self.latest)), np.nan)
-        spread[:, columns] = norm
-        return spread
+            real.fill(False)  # a term that is gone has no latest number
+        else:
+            latest, real = np.empty_like(latest), np.empty_like(real)
+        hold_terms(
+            *(columns, block.seq, block.value, block.weight, block.contribution),
+            *(block.gradient_norm, block.flags),
+            *(self.gauges.finite, self.gauges.seq, latest, real),
+        )
 
 
-def _highest(numbers: Numbers) -> Numbers:
-    """``[T]``: the maximum without the NaN; minus infinity where there is no number."""
-    highest: Numbers = np.maximum.reduce(numbers, axis=0, initial=-np.inf)
-    if np.isnan(highest).any():
-        highest = np.fmax.reduce(numbers, axis=0, initial=-np.inf)
-    return highest + 0.0  # of two zeros of different signs either is the maximum; show no sign
+_COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
+_STEP: Final = types.Array(types.int64, 1, "A", readonly=True)
+_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
+_FLAGS: Final = types.Array(types.int32, 2, "A", readonly=True)
+_COUNTS: Final = types.Array(types.int64, 2, "C")
+_LAST_STEPS: Final = types.Array(types.int64, 1, "C")
+_FOUND: Final = types.Array(types.float64, 3, "C")
 
 
-def _numbers(block: StepBlock, rows: slice) -> tuple[Numbers, Mask]:
-    """``[N, T, 5]``: the numbers of ``gauges``, and which of them mean something."""
-    flags = block.flags[rows]
-    numbers = np.empty((*flags.shape, _GAUGES))
-    real = np.ones((*flags.shape, _GAUGES), np.bool_)
-    columns = (block.value, block.weight, block.contribution, block.gradient_norm)
-    for i, column in enumerate(columns):
-        numbers[..., i] = column[rows]
-    numbers[..., 4], real[..., 4] = gradient_shares(block, rows)
-    real[..., 0], real[..., 3] = evaluated(flags), norm_measured(flags)
-    return numbers, real
+@kernel(
+    types.void(*(_COLUMNS, _STEP, _TABLE, _TABLE, _FLAGS), *(_COUNTS, _LAST_STEPS, _FOUND)),
+)
+def _sift(
+    columns: Integers,
+    step: Integers,
+    value: Numbers,
+    norm: Numbers,
+    flags: Integers,
+    nonfinite: Integers,
+    nonfinite_step: Integers,
+    found: Numbers,
+) -> None:
+    """Counts findings, and tells which numbers are to be counted.
+
+    Args:
+        columns: ``[T]``, where the terms of the block are among all.
+        step: ``[N]``, a column of the block.
+        value: ``[N, T]``, as are the next two: columns of the block.
+        norm: a column.
+        flags: a column.
+        nonfinite: ``[C, 6]``.
+        nonfinite_step: ``[C]``.
+        found: ``[2, N, T]``, takes values and norms; NaN where one means nothing or is not finite.
+    """
+    for row in range(len(step)):
+        for i in range(len(columns)):
+            bits, one, other = flags[row, i], value[row, i], norm[row, i]
+            found[0, row, i] = np.nan if bits & DISABLED or not np.isfinite(one) else one
+            found[1, row, i] = np.nan if bits & NO_NORM or not np.isfinite(other) else other
+            if bits & _NONFINITE:
+                column = columns[i]
+                nonfinite_step[column] = max(nonfinite_step[column], step[row])
+                for finding in range(nonfinite.shape[1]):
+                    nonfinite[column, finding] += (bits & _BITS[finding]) != 0

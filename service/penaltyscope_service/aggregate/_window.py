@@ -1,13 +1,15 @@
 """The largest numbers of the last moments, for everyone who looks in from time to time."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Final, Self
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.aggregate._histogram import Columns
+from penaltyscope_service.kernel import kernel
 
+Columns = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
 
@@ -36,13 +38,20 @@ class Window:
         self.current = np.concatenate((self.current, more))
         self.previous = np.concatenate((self.previous, more))
 
-    def observe(self, period: int, columns: Columns, maxima: Numbers) -> None:
-        """Adds ``[C, W]`` maxima, minus infinity where there was nothing."""
+    def observe(self, period: int, columns: Columns, *tables: Numbers) -> None:
+        """Adds numbers, finite or NaN where there is none.
+
+        Args:
+            period: the period in which they came.
+            columns: ``[T]``, which columns they are for.
+            tables: ``[N, T]``, one for each of the W numbers of a column.
+        """
         if period > self.period:
             blank = np.full(self.current.shape, -np.inf)
             self.previous = self.current if period == self.period + 1 else blank
             self.current, self.period = blank.copy(), period
-        self.current[columns] = np.maximum(self.current[columns], maxima)
+        for place, numbers in enumerate(tables):
+            _raise(columns, numbers, self.current, place)
 
     def read(self, period: int) -> Numbers:
         """``[C, W]`` maxima as of a period; NaN where nothing was seen."""
@@ -52,3 +61,22 @@ class Window:
         if period <= self.period:
             seen = np.maximum(seen, self.previous)
         return np.where(seen == -np.inf, np.nan, seen)
+
+
+_COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
+_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
+_MAXIMA: Final = types.Array(types.float64, 2, "C")
+
+
+@kernel(types.void(_COLUMNS, _TABLE, _MAXIMA, types.int64))
+def _raise(
+    columns: NDArray[np.integer[Any]],
+    numbers: NDArray[np.floating[Any]],
+    maxima: NDArray[np.floating[Any]],
+    place: int,
+) -> None:
+    for i in range(len(columns)):
+        for row in range(numbers.shape[0]):
+            if numbers[row, i] > maxima[columns[i], place]:
+                # Of two zeros of different signs either is the maximum; none shows its sign.
+                maxima[columns[i], place] = numbers[row, i] + 0.0

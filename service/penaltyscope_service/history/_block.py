@@ -8,6 +8,7 @@ from zlib import crc32
 import numpy as np
 
 from penaltyscope_events import StepBlock
+from penaltyscope_service.history._insert import Insert
 from penaltyscope_service.history._payload import encode_block
 from penaltyscope_service.history._rollup import roll_up
 from penaltyscope_service.history._rollup_bytes import encode_rollups
@@ -16,7 +17,7 @@ from penaltyscope_service.history._rows import NewBlock
 BLOCK_ROWS: Final = 1024
 """Evaluations in a packed block, at most."""
 
-_INSERT: Final = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_insert: Final = Insert("block", 12)
 
 
 def insert_block(
@@ -38,7 +39,7 @@ def insert_blocks(
     connection: sqlite3.Connection, blocks: Iterable[tuple[int, NewBlock]], *, packed: bool = False
 ) -> None:
     """Adds blocks under their numbers, without rollups."""
-    connection.executemany(_INSERT, (_row(number, block, packed) for number, block in blocks))
+    _insert(connection, [_row(number, block, packed) for number, block in blocks])
 
 
 def _row(number: int, block: NewBlock, packed: bool) -> tuple[object, ...]:

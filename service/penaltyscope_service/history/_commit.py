@@ -5,6 +5,7 @@ from typing import Final
 
 import orjson
 
+from penaltyscope_service.history._insert import Insert
 from penaltyscope_service.history._record import (
     PROCESS_COLUMNS,
     RUN_COLUMNS,
@@ -16,32 +17,29 @@ from penaltyscope_service.history._record import (
 from penaltyscope_service.history._rows import Changes, Incident
 
 
-def _upsert(table: str, key: str, columns: tuple[str, ...]) -> str:
-    values = ", ".join("?" * len(columns))
+def _upsert(table: str, key: str, columns: tuple[str, ...]) -> Insert:
     update = ", ".join(f"{column} = excluded.{column}" for column in columns)
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) "
-        f"ON CONFLICT ({key}) DO UPDATE SET {update}"
+    return Insert(
+        f"{table} ({', '.join(columns)})",
+        len(columns),
+        f"ON CONFLICT ({key}) DO UPDATE SET {update}",
     )
 
 
-_RUNS: Final = _upsert("run", "id", RUN_COLUMNS)
-_PROCESSES: Final = _upsert("process", "run, rank", PROCESS_COLUMNS)
-_SOURCES: Final = _upsert("source", "id", SOURCE_COLUMNS)
+_insert_runs: Final = _upsert("run", "id", RUN_COLUMNS)
+_insert_processes: Final = _upsert("process", "run, rank", PROCESS_COLUMNS)
+_insert_sources: Final = _upsert("source", "id", SOURCE_COLUMNS)
+_insert_streams: Final = Insert("stream (id, run, rank, pipeline)", 4)
+_insert_terms: Final = Insert("terms", 2)
 
 
 def write_records(writer: sqlite3.Connection, changes: Changes) -> list[Incident]:
     """Writes everything but blocks; returns the incidents that are new."""
-    writer.executemany(_RUNS, map(run_row, changes.runs))
-    writer.executemany(_PROCESSES, map(process_row, changes.processes))
-    writer.executemany(_SOURCES, map(source_row, changes.sources))
-    writer.executemany(
-        "INSERT INTO stream (id, run, rank, pipeline) VALUES (?, ?, ?, ?)", changes.streams
-    )
-    writer.executemany(
-        "INSERT INTO terms VALUES (?, ?)",
-        ((row.id, orjson.dumps(row.names).decode()) for row in changes.terms),
-    )
+    _insert_runs(writer, map(run_row, changes.runs))
+    _insert_processes(writer, map(process_row, changes.processes))
+    _insert_sources(writer, map(source_row, changes.sources))
+    _insert_streams(writer, changes.streams)
+    _insert_terms(writer, ((row.id, orjson.dumps(row.names).decode()) for row in changes.terms))
     return [incident for incident in changes.incidents if _insert_incident(writer, incident)]
 
 

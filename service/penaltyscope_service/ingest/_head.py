@@ -1,8 +1,7 @@
 """What the head of a request says about its body."""
 
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 from penaltyscope_service.access import Headers
 from penaltyscope_service.decode import ContentType
@@ -21,8 +20,7 @@ _CONTENT_ENCODINGS: Final[dict[bytes, ContentEncoding]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """How the body is encoded."""
 
     content_type: ContentType

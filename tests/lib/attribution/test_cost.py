@@ -96,3 +96,13 @@ def test_a_step_between_two_measurements_is_a_plain_step(
     _, run = make(job)
     _, between = job.counts(run), job.counts(run)
     assert between == without
+
+
+def test_built_in_terms_are_not_differentiated_one_by_one() -> None:
+    job = Job(7)
+    _, run = aligned(job)
+    measured, plain = job.counts(run), job.counts(run)
+    more = measured - plain
+    # The KL of log-probabilities would need one, and each of four terms exponentials of its own.
+    assert more["_log_softmax_backward_data"] == 0
+    assert more["exp"] <= 4
