@@ -23,34 +23,35 @@ class _Compilable:
     """A function that is compiled when it is first called, or when one is that calls it."""
 
     def __init__(
-        self, function: Callable[..., Any], signatures: tuple[Signature, ...], *, callable_: bool
+        self, function: Callable[..., Any], signatures: tuple[Signature, ...], *, called: bool
     ) -> None:
         self._function = function
         self._signatures = signatures
-        self._callable = callable_
+        self._called = called
+        """From Python; what only others call needs no way in, and is kept within them."""
 
     @cached_property
-    def compiled(self) -> Callable[..., Any]:
-        """For its own types only."""
-        # What only other functions call needs no way in from Python, and is kept within them.
-        kept = self._callable
+    def dispatcher(self) -> Any:  # noqa: ANN401  # its stubs do not know what it can do
+        """Numba's own, which may still have to be compiled."""
+        njit: Any = numba.njit
+        if not self._called:
+            return njit(error_model="numpy", no_cpython_wrapper=True)(self._function)
         try:
-            return self._compile(cache=kept, no_cpython_wrapper=not kept)
-        except RuntimeError:
-            if not kept:
-                raise
-            return self._compile(cache=False)  # there is no folder for it
+            return njit(error_model="numpy", cache=True)(self._function)
+        except RuntimeError:  # there is no folder for it
+            return njit(error_model="numpy")(self._function)
+
+    @cached_property
+    def compiled(self) -> Any:  # noqa: ANN401  # as above
+        """The same, for its own types only."""
+        for signature in self._signatures:
+            self.dispatcher.compile(signature)
+        self.dispatcher.disable_compile()
+        return self.dispatcher
 
     def __call__(self, *arguments: object) -> object:
         """Runs it."""
         return self.compiled(*arguments)
-
-    def _compile(self, **options: bool) -> Callable[..., Any]:
-        njit: Any = numba.njit  # its stubs do not know that options can be passed on
-        compiled: Callable[..., Any] = njit([*self._signatures], error_model="numpy", **options)(
-            self._function
-        )
-        return compiled
 
 
 _kernels: Final[list[_Compilable]] = []
@@ -58,8 +59,8 @@ _kernels: Final[list[_Compilable]] = []
 
 @typeof_impl.register(_Compilable)
 def _type_of(function: _Compilable, _: object) -> types.Type:
-    dispatcher: Any = function.compiled
-    return types.Dispatcher(dispatcher)
+    in_progress = "dispatcher" in vars(function)  # it calls itself, or is done
+    return types.Dispatcher(function.dispatcher if in_progress else function.compiled)
 
 
 def kernel(*signatures: Signature) -> Callable[[_Function], _Function]:
@@ -76,7 +77,7 @@ def kernel(*signatures: Signature) -> Callable[[_Function], _Function]:
     """
 
     def decorate(function: _Function) -> _Function:
-        _kernels.append(_Compilable(function, signatures, callable_=True))
+        _kernels.append(_Compilable(function, signatures, called=True))
         return cast("_Function", _kernels[-1])
 
     return decorate
@@ -86,7 +87,7 @@ def part(*signatures: Signature) -> Callable[[_Function], _Function]:
     """The same for a function that only kernels of its own module call."""
 
     def decorate(function: _Function) -> _Function:
-        return cast("_Function", _Compilable(function, signatures, callable_=False))
+        return cast("_Function", _Compilable(function, signatures, called=False))
 
     return decorate
 

@@ -35,8 +35,22 @@ def _four_times(number: int) -> int:
     return _twice(_twice(number))
 
 
+@part(types.int64(types.int64))
+def _factorial(number: int) -> int:
+    return 1 if number == 0 else number * _factorial(number - 1)
+
+
+@kernel(types.int64(types.int64))
+def _choices(number: int) -> int:
+    return _factorial(2 * number) // _factorial(number) ** 2
+
+
 def test_a_kernel_calls_its_parts() -> None:
     assert _four_times(3) == 12
+
+
+def test_a_part_calls_itself() -> None:
+    assert _choices(3) == 20
 
 
 def test_a_kernel_takes_no_other_types() -> None:
