@@ -1,13 +1,12 @@
 """What a request says once it is decoded, whatever bytes it came in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from penaltyscope_events import Event, RunIdentity, StepBlock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(NamedTuple):
     """Everything that one process of one run said in one request."""
 
     identity: RunIdentity
@@ -17,8 +16,7 @@ class Batch:
     """Run starts, heartbeats and ends, exceptions and incidents, in order of arrival."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A whole request."""
 
     batches: tuple[Batch, ...]

@@ -41,6 +41,9 @@ class Span(NamedTuple):
         return Span(self.start + offset, self.stop + offset)
 
 
+NOWHERE: Final = Span(0, 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """Of records that have the same event name and the same attributes of the same width."""
@@ -49,9 +52,9 @@ class Layout:
     mask: bytes
     """As long as the record: the bits in which others must be equal to it. All others are bits of
     numbers, or of ids that nobody looks at."""
-    times: tuple[int, ...]
+    times: tuple[Span, ...]
     """Where the record's own time, and the time at which it was observed, are."""
-    doubles: dict[str, int] = field(default_factory=dict)
+    doubles: dict[str, Span] = field(default_factory=dict)
     """By attribute."""
     integers: dict[str, Span] = field(default_factory=dict)
     double_arrays: dict[str, Span] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class _Draft:
     def __init__(self, record: bytes) -> None:
         self._record = record
         self._mask = bytearray((_EVERY_BIT,)) * len(record)
-        self._doubles: dict[str, int] = {}
+        self._doubles: dict[str, Span] = {}
         self._integers: dict[str, Span] = {}
         self._double_arrays: dict[str, Span] = {}
         self._integer_arrays: dict[str, tuple[Span, ...]] = {}
@@ -110,7 +113,7 @@ class _Draft:
         return Layout(
             event_name=self._text(once[_EVENT_NAME]),
             mask=bytes(self._mask),
-            times=tuple(time.start for time in times),
+            times=tuple(Span(time.start, time.stop) for time in times),
             doubles=self._doubles,
             integers=self._integers,
             double_arrays=self._double_arrays,
@@ -132,7 +135,7 @@ class _Draft:
 
     def _place_double(self, key: str, part: Field) -> None:
         self._free(part)
-        self._doubles[key] = part.start
+        self._doubles[key] = Span(part.start, part.stop)
 
     def _place_integer(self, key: str, part: Field) -> None:
         self._free_varint(part)

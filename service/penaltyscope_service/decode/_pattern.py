@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numba import types
 
 from penaltyscope_events import names as wire
-from penaltyscope_service.decode._columns import NAMES, Plan
+from penaltyscope_service.decode._attribute import MAX_NAME_LENGTH
 from penaltyscope_service.decode._field import Field
+from penaltyscope_service.decode._gather import Bytes
 from penaltyscope_service.decode._layout import Span, lay_out
+from penaltyscope_service.decode._plan import NAMES, Plan
 from penaltyscope_service.decode._record import Record
+from penaltyscope_service.kernel import BYTES, kernel
 
 _MOST_BYTES: Final = 65_536
 """Longer patterns, of thousands of terms, are not worth their memory."""
@@ -19,11 +22,11 @@ _MOST_KNOWN_BYTES: Final = 2 * 1024**2
 """Of records; what is known of them takes several times as much."""
 _MOST_MASKS: Final = 16
 """Of one length that are tried."""
-_FIRST_ROWS: Final = 64
-_GROWTH: Final = 4
-"""So that looking at records that turn out to be different costs no more than reading them."""
+_MOST_EXPECTED: Final = 4096
+"""Lengths of what begins with a known pattern."""
+_MOST_NAME_BYTES: Final = 4 * MAX_NAME_LENGTH
+"""Names are kept beside what they name; a longer one is refused."""
 
-Bytes = NDArray[np.uint8]
 ReadRecords = Callable[[bytes, int, int], Iterable[Record]]
 
 
@@ -34,35 +37,34 @@ class Pattern:
     mask: Bytes
     """The bits that all repetitions of one process have in common."""
     names: tuple[Span, ...]
-    """Strings that are other ones in other processes."""
+    """Strings that are other ones in other processes: first those of the stop record."""
     starts: int
     """Start records in one repetition."""
     plan: Plan | None
     """Of its stop record, if it has one."""
+    stride: int
+    """Bytes of one repetition."""
 
-    @property
-    def stride(self) -> int:
-        """Bytes of one repetition."""
-        return len(self.mask)
-
-    def count(self, data: bytes, start: int, stop: int) -> int:
+    def count(self, data: Bytes, start: int, stop: int) -> int:
         """How often the pattern is repeated from ``start`` on, where it is known to be once."""
-        stride = self.stride
-        most, found, rows = (stop - start) // stride, 1, _FIRST_ROWS
-        if most == 1:
+        if stop - start < 2 * self.stride:
             return 1
-        first: Bytes = np.ndarray((stride,), np.uint8, data, start) & self.mask
-        expected = first.tobytes()
-        while found < most:
-            rows = min(rows, most - found)
-            raw: Bytes = np.ndarray((rows, stride), np.uint8, data, start + found * stride)
-            masked = raw & self.mask
-            if masked.tobytes() != expected * rows:
-                same = (masked == first).all(axis=1)
-                return found + int(same.argmin())
-            found += rows
-            rows *= _GROWTH
-        return found
+        return count_alike(data[start:stop], self.mask)
+
+
+@kernel(types.int64(BYTES, BYTES))
+def count_alike(data: Bytes, mask: Bytes) -> int:
+    """How often the bytes that ``data`` begins with are repeated, but for bits outside the mask."""
+    stride = len(mask)
+    first = data[:stride]
+    for start in range(stride, len(data) - stride + 1, stride):
+        record = data[start : start + stride]
+        different = np.uint8(0)
+        for i in range(stride):
+            different = np.uint8(different | (record[i] ^ first[i]) & mask[i])
+        if different:
+            return start // stride
+    return len(data) // stride
 
 
 class Patterns:
@@ -72,17 +74,29 @@ class Patterns:
         self._masks: dict[int, tuple[Bytes, ...]] = {}
         self._known: dict[bytes, Pattern] = {}
         self._known_bytes = 0
+        self._strides: dict[int, int] = {}
 
-    def find(self, data: bytes, start: int, stop: int) -> Pattern | None:
+    def recall(self, data: Bytes, start: int, stop: int) -> Pattern | None:
+        """The pattern that begins at a position, if it is what is expected of so many bytes."""
+        stride = self._strides.get(stop - start)
+        return None if stride is None else self.find(data, start, start + stride)
+
+    def expect(self, pattern: Pattern, length: int) -> None:
+        """That so many bytes will begin with the pattern again."""
+        if len(self._strides) == _MOST_EXPECTED:
+            self._strides = {}
+        self._strides[length] = pattern.stride
+
+    def find(self, data: Bytes, start: int, stop: int) -> Pattern | None:
         """The pattern of which the bytes between two positions are one repetition, if known."""
         masks = self._masks.get(stop - start)
         if masks is None:
             return None
-        raw: Bytes = np.frombuffer(data, np.uint8, stop - start, start)
+        raw = data[start:stop]
         for mask in masks:
             pattern = self._known.get((raw & mask).tobytes())
             if pattern is not None:
-                return pattern if _are_texts(data, start, pattern.names) else None
+                return pattern
         return None
 
     def learn(
@@ -110,16 +124,25 @@ class Patterns:
                 return None
             offset = head.start - start
             mask[offset : head.stop - start] = layout.mask
-            names += (layout.texts[n].moved(offset) for n in NAMES if n in layout.texts)
+            own = [layout.texts[n].moved(offset) for n in NAMES if n in layout.texts]
             if layout.event_name == wire.PIPELINE_STOP:
                 # Of two different stops the order would be lost.
                 more = plan is not None
                 plan = Plan.of(layout, record.attributes, offset=offset)
                 if more or plan is None:
                     return None
+                names = own + names
+            else:
+                names += own
         starts = len(heads) - (plan is not None)
-        pattern = Pattern(np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan)
-        self._remember(pattern, np.ndarray((stop - start,), np.uint8, data, start))
+        if plan is None:  # nobody would see that a name is no text
+            names = []
+        if any(last - first > _MOST_NAME_BYTES for first, last in names):
+            return None
+        pattern = Pattern(
+            np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan, stop - start
+        )
+        self._remember(pattern, np.frombuffer(data, np.uint8, stop - start, start))
         return pattern
 
     def _remember(self, pattern: Pattern, raw: Bytes) -> None:
@@ -134,13 +157,3 @@ class Patterns:
             self._masks[length] = (of_all, *masks[: _MOST_MASKS - 1])
         self._known[(raw & of_all).tobytes()] = pattern
         self._known_bytes += length
-
-
-def _are_texts(data: bytes, start: int, spans: Iterable[Span]) -> bool:
-    """Whether protobuf would take them for strings."""
-    try:
-        for first, last in spans:
-            data[start + first : start + last].decode()
-    except UnicodeDecodeError:
-        return False
-    return True

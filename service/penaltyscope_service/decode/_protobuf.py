@@ -5,10 +5,13 @@ request means what it would mean without this shortcut.
 Reference: opentelemetry/proto/logs/v1/logs.proto.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+
+from penaltyscope_service.decode._columns import Columns
 from penaltyscope_service.decode._field import (
     Field,
     UnknownFormError,
@@ -17,11 +20,10 @@ from penaltyscope_service.decode._field import (
     read_field,
     wrap,
 )
-from penaltyscope_service.decode._gather import Run
 from penaltyscope_service.decode._opening import Opening, Openings
-from penaltyscope_service.decode._pattern import Pattern, Patterns
+from penaltyscope_service.decode._pattern import Patterns
 from penaltyscope_service.decode._record import InvalidRequestError, Record
-from penaltyscope_service.decode._resource import Columns, Resource, Scope, Speaker
+from penaltyscope_service.decode._resource import Resource, Scope, Speaker
 from penaltyscope_service.decode._step import ScopeTerms
 from penaltyscope_service.decode._stock import read_stock, read_stock_records
 
@@ -43,7 +45,7 @@ def read_protobuf(body: bytes) -> list[Resource]:
         opening = _OPENINGS.find(body) or _open(body)
         if opening is None:
             return [_resource(body, expect(part, 1)) for part in fields(body, 0, len(body))]
-        records = list(_records(body, opening.stop, len(body)))
+        records = _records(body, opening.stop, len(body))
         return [Resource(opening.speaker, [Scope(opening.terms, records)])]
     except (UnknownFormError, InvalidRequestError):
         return list(read_stock(body))
@@ -77,42 +79,35 @@ def _resource(body: bytes, part: Field) -> Resource:
 def _scope(body: bytes, part: Field) -> Scope:
     """A ``ScopeLogs``: a scope (1), then records (2), and nothing else."""
     first = expect(read_field(body, part.start, part.stop), 1)
-    records = list(_records(body, first.stop, part.stop))
-    return Scope(_terms_of(body[part.start : first.stop]), records)
+    return Scope(_terms_of(body[part.start : first.stop]), _records(body, first.stop, part.stop))
 
 
-def _records(body: bytes, start: int, stop: int) -> Iterator[Record | Columns]:
+def _records(body: bytes, start: int, stop: int) -> list[Record | Columns]:
     """In columns as far as possible."""
+    data = np.frombuffer(body, np.uint8)
+    found: list[Record | Columns] = []
     lessons = 0
     read_until = start
-    whole = _PATTERNS.find(body, start, stop)
-    if whole is not None:
-        yield _columns(body, start, stop, 1, whole)
-        return
     while start < stop and lessons < _MOST_LESSONS:
-        heads = _heads(body, start, stop)
-        pattern = _PATTERNS.find(body, start, heads[-1].stop)
+        pattern = _PATTERNS.recall(data, start, stop)
         if pattern is None:
-            lessons += 1
-            pattern = _PATTERNS.learn(body, start, heads, _stock_records)
-        if pattern is None:
-            start = heads[0].stop
-            continue
-        yield from _stock_records(body, read_until, start)
-        count = pattern.count(body, start, stop)
-        read_until = start + count * pattern.stride
-        yield _columns(body, start, read_until, count, pattern)
-        start = read_until
-    yield from _stock_records(body, read_until, stop)
-
-
-def _columns(body: bytes, start: int, stop: int, count: int, pattern: Pattern) -> Columns:
-    return Columns(
-        run=Run(body, start, pattern.stride, count),
-        starts=count * pattern.starts,
-        plan=pattern.plan,
-        records=lambda: _stock_records(body, start, stop),
-    )
+            heads = _heads(body, start, stop)
+            pattern = _PATTERNS.find(data, start, heads[-1].stop)
+            if pattern is None:
+                lessons += 1
+                pattern = _PATTERNS.learn(body, start, heads, _stock_records)
+            if pattern is None:
+                start = heads[0].stop
+                continue
+            _PATTERNS.expect(pattern, stop - start)
+        if read_until < start:
+            found += _stock_records(body, read_until, start)
+        count = pattern.count(data, start, stop)
+        found.append(Columns(body, data, start, count, pattern, _stock_records))
+        read_until = start = start + count * pattern.stride
+    if read_until < stop:
+        found += _stock_records(body, read_until, stop)
+    return found
 
 
 def _heads(body: bytes, start: int, stop: int) -> list[Field]:
@@ -149,7 +144,7 @@ def _terms(scope: bytes) -> ScopeTerms:
 
 def _stock_records(body: bytes, start: int, stop: int) -> Iterable[Record]:
     """The records between two positions, read by protobuf itself."""
-    return read_stock_records(_in_request(body[start:stop])) if start < stop else ()
+    return read_stock_records(_in_request(body[start:stop]))
 
 
 def _in_request(content: bytes) -> bytes:

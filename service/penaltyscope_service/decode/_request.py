@@ -1,19 +1,18 @@
 """A whole request: every record read, or refused on its own with a reason."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final, Literal
 
 from penaltyscope_events import Event, RunIdentity, StepBlock, names
 from penaltyscope_service.decode._attribute import InvalidRecordError
 from penaltyscope_service.decode._batch import Batch, Decoded
+from penaltyscope_service.decode._columns import Columns
 from penaltyscope_service.decode._event import read_event
 from penaltyscope_service.decode._json import read_json
 from penaltyscope_service.decode._protobuf import read_protobuf
 from penaltyscope_service.decode._record import EVENTS, KEPT, Record
-from penaltyscope_service.decode._resource import Columns, Resource
+from penaltyscope_service.decode._resource import Resource
 from penaltyscope_service.decode._step import (
     ScopeTerms,
     StepKey,
@@ -28,6 +27,8 @@ OTHER: Final = "other"
 """The label of records that are not of this wire format."""
 LABELS: Final = {event: event.removeprefix("penaltyscope.") for event in sorted(EVENTS)}
 """The metric label of every event."""
+_START: Final = LABELS[names.PIPELINE_START]
+_STOP: Final = LABELS[names.PIPELINE_STOP]
 
 _READERS: Final[dict[ContentType, Callable[[bytes], Iterable[Resource]]]] = {
     "application/x-protobuf": read_protobuf,
@@ -48,32 +49,27 @@ def decode_logs(body: bytes, content_type: ContentType, *, received_ns: int = 0)
     """
     account = _Account()
     batches = [_read_resource(r, account, received_ns) for r in _READERS[content_type](body)]
-    return Decoded(
-        batches=tuple(batch for batch in batches if batch is not None),
-        received=account.received,
-        refused=account.refused,
-        message=account.message,
-    )
+    found = tuple(filter(None, batches))
+    return Decoded(found, account.received, account.refused, account.message)
 
 
 @dataclass(slots=True)
 class _Account:
     """What became of every record of a request."""
 
-    received: defaultdict[str, int] = field(default_factory=partial(defaultdict, int))
-    refused: defaultdict[str, int] = field(default_factory=partial(defaultdict, int))
+    received: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
     message: str = ""
     position: int = 0
-    """Of the current record, counted through the whole request from 1."""
+    """Of the last record, counted through the whole request from 1."""
 
-    def keep(self, event_name: str, count: int) -> None:
-        """Several records of ours at once."""
-        if count:
-            self.received[LABELS[event_name]] += count
-            self.position += count
+    def keep(self, label: str, count: int = 1) -> None:
+        self.position += count
+        self.received[label] = self.received.get(label, 0) + count
 
     def refuse(self, record: Record, error: InvalidRecordError) -> None:
-        self.refused[error.reason] += 1
+        self.position += 1
+        self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
         self.message = self.message or f"record {self.position} ({record.event_name}): {error}"
 
 
@@ -83,41 +79,49 @@ class _Reading:
     def __init__(self, account: _Account, received_ns: int) -> None:
         self._account = account
         self._received_ns = received_ns
-        self._steps: dict[StepKey, list[StepRow | StepBlock]] = {}
+        self._steps: dict[StepKey, list[StepBlock | list[StepRow]]] = {}
         self._events: list[Event] = []
 
     def batch(self, identity: RunIdentity) -> Batch | None:
         """Everything that was kept; nothing if nothing was."""
         if not (self._steps or self._events):
             return None
-        steps = tuple(build_block(key, parts) for key, parts in self._steps.items())
-        return Batch(identity=identity, steps=steps, events=tuple(self._events))
+        steps = [build_block(key, parts) for key, parts in self._steps.items()]
+        return Batch(identity, tuple(steps), tuple(self._events))
 
     def read_columns(self, columns: Columns, terms: ScopeTerms) -> None:
         """All at once or, where one may have to be refused, one by one."""
-        if columns.plan is not None:
-            block = columns.plan.read(columns.run, terms, self._received_ns)
-            if block is None:
+        starts, plan = columns.pattern.starts, columns.pattern.plan
+        if plan is not None:
+            read = columns.read(plan, terms, self._received_ns)
+            if read is None:
                 for record in columns.records():
                     self.read_record(record, terms)
                 return
-            self._steps.setdefault(block.key, []).append(block.steps)
-            self._account.keep(names.PIPELINE_STOP, columns.run.repeats)
-        self._account.keep(names.PIPELINE_START, columns.starts)
+            key, steps = read
+            self._steps.setdefault(key, []).append(steps)
+            self._account.keep(_STOP, columns.repeats)
+        if starts:
+            self._account.keep(_START, columns.repeats * starts)
 
     def read_record(self, record: Record, terms: ScopeTerms) -> None:
         """Keeps it, refuses it or, if it is not of this wire format, only counts it."""
-        account = self._account
-        account.position += 1
         try:
             if record.event_name == names.PIPELINE_STOP:
-                key, row = read_step(record, terms, self._received_ns)
-                self._steps.setdefault(key, []).append(row)
+                self._append(*read_step(record, terms, self._received_ns))
             elif record.event_name in KEPT:
                 self._events.append(read_event(record, self._received_ns))
-            account.received[LABELS.get(record.event_name, OTHER)] += 1
         except InvalidRecordError as error:
-            account.refuse(record, error)
+            self._account.refuse(record, error)
+        else:
+            self._account.keep(LABELS.get(record.event_name, OTHER))
+
+    def _append(self, key: StepKey, row: StepRow) -> None:
+        parts = self._steps.setdefault(key, [])
+        if parts and isinstance(parts[-1], list):
+            parts[-1].append(row)
+        else:
+            parts.append([row])
 
 
 def _read_resource(resource: Resource, account: _Account, received_ns: int) -> Batch | None:
@@ -140,8 +144,7 @@ def _refuse_all(resource: Resource, account: _Account, error: InvalidRecordError
     for scope in resource.scopes:
         for item in scope.records:
             for record in item.records() if isinstance(item, Columns) else (item,):
-                account.position += 1
                 if record.event_name in EVENTS:
                     account.refuse(record, error)
                 else:
-                    account.received[OTHER] += 1
+                    account.keep(OTHER)

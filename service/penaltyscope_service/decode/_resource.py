@@ -1,13 +1,11 @@
 """What both readers make of a request: processes, what they state once, and their records."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cached_property
 from typing import NamedTuple
 
 from penaltyscope_events import RunIdentity
-from penaltyscope_service.decode._columns import Plan
-from penaltyscope_service.decode._gather import Run
+from penaltyscope_service.decode._columns import Columns
 from penaltyscope_service.decode._identity import read_identity
 from penaltyscope_service.decode._record import Attributes, Record
 from penaltyscope_service.decode._step import ScopeTerms
@@ -23,18 +21,6 @@ class Speaker:
     def identity(self) -> RunIdentity:
         """Raises InvalidRecordError if the resource is no process of a run."""
         return read_identity(self._attributes)
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Start and stop records that are laid out alike."""
-
-    run: Run
-    starts: int
-    plan: Plan | None
-    """How the stop records are read; nothing where there are only starts."""
-    records: Callable[[], Iterable[Record]]
-    """All of them one by one, in order."""
 
 
 class Scope(NamedTuple):

@@ -127,21 +127,9 @@ def read_time(record: Record, received_ns: int) -> int:
     return record.time_ns or received_ns
 
 
-def build_block(key: StepKey, parts: Sequence[StepRow | StepBlock]) -> StepBlock:
+def build_block(key: StepKey, parts: Sequence[StepBlock | Sequence[StepRow]]) -> StepBlock:
     """Evaluations, some perhaps in columns already, as one block in the same order."""
-    blocks: list[StepBlock] = []
-    rows: list[StepRow] = []
-    for part in parts:
-        if isinstance(part, StepRow):
-            rows.append(part)
-            continue
-        if rows:
-            blocks.append(_from_rows(key, rows))
-            rows = []
-        blocks.append(part)
-    if rows:
-        blocks.append(_from_rows(key, rows))
-    return join(blocks)
+    return join([p if isinstance(p, StepBlock) else _from_rows(key, p) for p in parts])
 
 
 def _from_rows(key: StepKey, rows: Sequence[StepRow]) -> StepBlock:

@@ -92,7 +92,7 @@ def _of_tenant(decoded: Decoded, tenant: str | None) -> Decoded:
     if tenant is None:
         return decoded
     batches = (
-        replace(b, identity=replace(b.identity, run_id=own_run(b.identity.run_id, tenant)))
+        b._replace(identity=replace(b.identity, run_id=own_run(b.identity.run_id, tenant)))
         for b in decoded.batches
     )
-    return replace(decoded, batches=tuple(batches))
+    return decoded._replace(batches=tuple(batches))

@@ -15,14 +15,15 @@ from penaltyscope_events import (
     Event,
     RunIdentity,
     StepBlock,
+    TermFlag,
     encode_events,
     encode_request,
     encode_steps,
     names,
 )
 from penaltyscope_service.decode import Decoded, InvalidRequestError, _request, decode_logs
+from penaltyscope_service.decode._columns import Columns
 from penaltyscope_service.decode._protobuf import read_protobuf
-from penaltyscope_service.decode._resource import Columns
 from penaltyscope_service.decode._stock import read_stock
 from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import TIME_NS, encode, record, stop
@@ -65,11 +66,11 @@ def same(a: Decoded | str, b: Decoded | str) -> bool:
 def in_columns(body: bytes) -> int:
     """How many stop records are read in columns."""
     return sum(
-        item.run.repeats
+        item.repeats
         for resource in read_protobuf(body)
         for scope in resource.scopes
         for item in scope.records
-        if isinstance(item, Columns) and item.plan is not None
+        if isinstance(item, Columns) and item.pattern.plan is not None
     )
 
 
@@ -201,6 +202,16 @@ def test_numbers_that_grow_wider_and_findings_do_not_end_the_columns() -> None:
     assert same_steps(steps, block)
 
 
+def test_every_flag_there_is_can_be_read_in_columns() -> None:
+    flags = [[1, int(bit)] for bit in TermFlag]
+    block = make_steps(range(100, 100 + len(flags)), flags=flags)
+    body = make_request(block)
+
+    assert in_columns(body) == len(flags)
+    ((steps,),) = (batch.steps for batch in decode_logs(body, PROTOBUF).batches)
+    assert same_steps(steps, block)
+
+
 def test_a_run_ends_where_a_record_is_different() -> None:
     blocks = [make_block(100), make_block(40, incarnation="other", first=100), make_block(3)]
     body = make_request(*blocks)
@@ -246,3 +257,12 @@ def test_a_name_that_is_no_text_refuses_the_request() -> None:
     for place in (body.find(b"plain"), body.rfind(b"plain")):
         broken = body[:place] + b"\xff" + body[place + 1 :]
         assert str(decode_quick(broken)).startswith("body must be a protobuf Export")
+
+
+def test_a_name_that_is_no_text_refuses_a_request_of_starts_alone() -> None:
+    starts = [record(names.PIPELINE_START, {names.PIPELINE: "plain"}) for _ in range(3)]
+    body = encode(PROTOBUF, *starts)
+    assert decode_logs(body, PROTOBUF).received == {"pipeline.start": 3}
+
+    broken = body.replace(b"plain", b"pl\xffin")
+    assert str(decode_quick(broken)).startswith("body must be a protobuf Export")
