@@ -106,10 +106,12 @@ def _regroup(
         else:
             target = pending[row % GROUP_ROWS]
         if row < len(before):
-            target[:] = before[row]
+            for column in range(width):
+                target[column] = before[row, column]
             continue
         if len(columns) < width:
-            target[:] = np.nan
+            for column in range(width):
+                target[column] = np.nan
         for i in range(len(columns)):
             target[columns[i]] = numbers[row - len(before), i]
 

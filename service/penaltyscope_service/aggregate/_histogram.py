@@ -7,7 +7,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 
 DURATION_BOUNDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -61,7 +61,7 @@ _COUNTS: Final = types.Array(types.int64, 2, "C")
 _SUMS: Final = types.Array(types.float64, 1, "C")
 
 
-@kernel(types.int64(_SUMS, types.float64))
+@part(types.int64(_SUMS, types.float64))
 def _count_above(numbers: NDArray[np.floating[Any]], bound: float) -> int:
     above = 0
     for number in numbers:

@@ -7,7 +7,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 
 Numbers = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -49,7 +49,7 @@ class Intervals:
 _LINE: Final = types.Array(types.float64, 1, "C")
 
 
-@kernel(types.float64(_LINE))
+@part(types.float64(_LINE))
 def _lower_median(numbers: Numbers) -> float:
     """Of an even number the lower middle; NaN if there is none.
 

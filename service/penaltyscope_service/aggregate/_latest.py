@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 from penaltyscope_service.measured import DISABLED, GRADIENT_FINDING, NO_NORM
 
 Numbers = NDArray[np.floating[Any]]
@@ -26,13 +26,12 @@ _THERE: Final = types.Array(types.boolean, 1, "A", readonly=True)
 _BITS: Final = types.Array(types.int32, 1, "A", readonly=True)
 _FLAGS: Final = types.Array(types.int32, 2, "A", readonly=True)
 _WEIGHTED: Final = types.Array(types.float64, 1, "C")
-_GAUGES: Final = types.Array(types.float64, 2, "C"), types.Array(types.int64, 2, "C")
+_GAUGE_SEQ: Final = types.Array(types.int64, 2, "C")
+_GAUGES: Final = types.Array(types.float64, 2, "C"), _GAUGE_SEQ
 _LATEST: Final = types.Array(types.float64, 2, "C"), types.Array(types.boolean, 2, "C")
 
 
-@kernel(
-    types.boolean(types.float64, types.boolean, types.int64, *_GAUGES, types.int64, types.int64)
-)
+@part(types.boolean(types.float64, types.boolean, types.int64, *_GAUGES, types.int64, types.int64))
 def _hold(
     number: float,
     real: bool,
@@ -49,7 +48,7 @@ def _hold(
     return settled
 
 
-@kernel(
+@part(
     types.void(_SEQ, _NUMBERS, _BITS, types.int64, *_GAUGES, types.int64, types.int64),
 )
 def _hold_column(
@@ -69,7 +68,7 @@ def _hold_column(
             return
 
 
-@kernel(types.float64(_WEIGHTED))
+@part(types.float64(_WEIGHTED))
 def _sum(numbers: Numbers) -> float:
     """The sum, rounded as NumPy rounds it: pairwise."""
     count = len(numbers)
@@ -89,15 +88,33 @@ def _sum(numbers: Numbers) -> float:
     return total
 
 
-@kernel(types.float64(_NUMBERS, _NUMBERS, _BITS, _WEIGHTED))
-def _weigh(weight: Numbers, norm: Numbers, flags: Integers, weighted: Numbers) -> float:
+@part(types.float64(_TABLE, _TABLE, _FLAGS, types.int64, _WEIGHTED))
+def _weigh(weight: Numbers, norm: Numbers, flags: Integers, row: int, weighted: Numbers) -> float:
     """The sum of all weighted gradient norms; they themselves are written to ``weighted``."""
     for i in range(len(weighted)):
-        weighted[i] = 0.0 if flags[i] & NO_NORM else abs(weight[i]) * norm[i]
+        weighted[i] = 0.0 if flags[row, i] & NO_NORM else abs(weight[row, i]) * norm[row, i]
     return _sum(weighted)
 
 
-@kernel(types.void(_COLUMNS, _SEQ, _TABLE, _TABLE, _FLAGS, *_GAUGES, *_LATEST))
+@part(types.boolean(types.int64, types.float64))
+def _has_share(flags: int, weight: float) -> bool:
+    """Whether a term has one, if shares can be told: its norm was measured, or it is idle."""
+    return not flags & NO_NORM or flags & DISABLED != 0 or weight == 0
+
+
+@part(types.boolean(_COLUMNS, _TABLE, _FLAGS, types.int64, _GAUGE_SEQ, types.int64))
+def _is_wanted(
+    columns: Integers, weight: Numbers, flags: Integers, row: int, finite_seq: Integers, seq: int
+) -> bool:
+    """Whether an evaluation may have a share that is not known yet."""
+    wanted = False
+    for i in range(len(columns)):
+        if finite_seq[columns[i], 4] < seq:
+            wanted |= _has_share(flags[row, i], weight[row, i])
+    return wanted
+
+
+@part(types.void(_COLUMNS, _SEQ, _TABLE, _TABLE, _FLAGS, *_GAUGES, *_LATEST))
 def _hold_shares(
     columns: Integers,
     seq: Integers,
@@ -116,17 +133,19 @@ def _hold_shares(
     has none.
     """
     weighted = np.empty(len(columns))
-    for row in range(len(seq) - 1, -1, -1):
-        total = _weigh(weight[row], norm[row], flags[row], weighted)
+    last = len(seq) - 1
+    for row in range(last, -1, -1):
+        if row < last and not _is_wanted(columns, weight, flags, row, finite_seq, seq[row]):
+            continue
+        total = _weigh(weight, norm, flags, row, weighted)
         known = np.isfinite(total) and total > 0
         settled = True
         for i in range(len(columns)):
-            column, bits = columns[i], flags[row, i]
-            idle = bits & DISABLED != 0 or weight[row, i] == 0
+            column = columns[i]
             share = weighted[i] / total if known else np.nan
-            real = known and (idle or not bits & NO_NORM)
+            real = known and _has_share(flags[row, i], weight[row, i])
             settled &= _hold(share, real, seq[row], finite, finite_seq, column, 4)
-            if row == len(seq) - 1:
+            if row == last:
                 latest[column, 4], latest_real[column, 4] = share, real
         if settled:
             return
@@ -178,7 +197,7 @@ def hold_terms(
     _hold_shares(columns, seq, weight, norm, flags, finite, finite_seq, latest, latest_real)
 
 
-@kernel(types.boolean(types.float64, _BITS))
+@part(types.boolean(types.float64, _BITS))
 def _norm_measured(norm: float, flags: Integers) -> bool:
     """As ``total_norm_measured`` tells it of one evaluation."""
     union = 0

@@ -16,7 +16,7 @@ from penaltyscope_service.aggregate._interval import Intervals
 from penaltyscope_service.aggregate._latest import hold_totals
 from penaltyscope_service.aggregate._term import TermAggregate
 from penaltyscope_service.aggregate._window import Columns
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import kernel, part
 
 _NONFINITE: Final = int(NONFINITE)
 _ONLY: Final = np.zeros(1, np.int64)
@@ -93,6 +93,8 @@ class StreamAggregate:
             received_at: when they arrived, Unix time in seconds.
             period: the period of window maxima in which they arrived.
         """
+        # Kernels check no index. A block has as many rows and terms as each of its columns, and
+        # every term has a place in whatever is kept by term.
         columns = self._columns(block.terms)
         bad, first_bad, flagged, ordered = _survey(
             *(block.seq, block.step, block.base, block.has_base),
@@ -156,7 +158,7 @@ _FLAGS: Final = types.Array(types.int32, 2, "C", readonly=True)
 _COUNTS: Final = types.Array(types.int64, 1, "C")
 
 
-@kernel(types.int64(types.Array(types.int32, 1, "C", readonly=True)))
+@part(types.int64(types.Array(types.int32, 1, "C", readonly=True)))
 def _union(flags: Integers) -> int:
     union = 0
     for bits in flags:
@@ -177,7 +179,7 @@ def _survey(
     flags: Integers,
     base_nonfinite: Integers,
 ) -> tuple[int, int, bool, bool]:
-    """Counts the task losses that are not finite, ``[2]``: NaN and infinite.
+    """Counts task losses that are not finite, and looks whether there is anything else to do.
 
     Returns:
         How many evaluations have any finding, the lowest step among them, whether any flag is

@@ -105,9 +105,17 @@ class TermAggregate:
         else:
             latest, real = np.empty_like(latest), np.empty_like(real)
         hold_terms(
-            *(columns, block.seq, block.value, block.weight, block.contribution),
-            *(block.gradient_norm, block.flags),
-            *(self.gauges.finite, self.gauges.seq, latest, real),
+            columns,
+            block.seq,
+            block.value,
+            block.weight,
+            block.contribution,
+            block.gradient_norm,
+            block.flags,
+            self.gauges.finite,
+            self.gauges.seq,
+            latest,
+            real,
         )
 
 

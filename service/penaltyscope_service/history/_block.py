@@ -6,18 +6,22 @@ from typing import Final
 from zlib import crc32
 
 import numpy as np
+from numba import types
+from numpy.typing import NDArray
 
-from penaltyscope_events import StepBlock
+from penaltyscope_events import NONFINITE, StepBlock
 from penaltyscope_service.history._insert import Insert
 from penaltyscope_service.history._payload import encode_block
 from penaltyscope_service.history._rollup import roll_up
 from penaltyscope_service.history._rollup_bytes import encode_rollups
 from penaltyscope_service.history._rows import NewBlock
+from penaltyscope_service.kernel import kernel
 
 BLOCK_ROWS: Final = 1024
 """Evaluations in a packed block, at most."""
 
 _insert: Final = Insert("block", 12)
+_NONFINITE: Final = int(NONFINITE)
 
 
 def insert_block(
@@ -45,16 +49,40 @@ def insert_blocks(
 def _row(number: int, block: NewBlock, packed: bool) -> tuple[object, ...]:
     steps = block.steps
     payload = encode_block(steps, packed=packed)
-    rows = len(steps)
     return (
         number,
         *block.place,
         packed,
-        rows,
-        int(steps.step[0] if rows == 1 else np.minimum.reduce(steps.step)),
-        int(steps.step[0] if rows == 1 else np.maximum.reduce(steps.step)),
-        int(np.count_nonzero(steps.nonfinite)),  # SQLite takes no other integers
+        len(steps),
+        *_summary(steps.step, steps.has_base, steps.base, steps.flags),
         block.received_at,
         payload,
         crc32(payload),
     )
+
+
+@kernel(
+    types.UniTuple(types.int64, 3)(
+        types.Array(types.int64, 1, "A", readonly=True),
+        types.Array(types.boolean, 1, "A", readonly=True),
+        types.Array(types.float64, 1, "A", readonly=True),
+        types.Array(types.int32, 2, "A", readonly=True),
+    )
+)
+def _summary(
+    step: NDArray[np.int64],
+    has_base: NDArray[np.bool_],
+    base: NDArray[np.float64],
+    flags: NDArray[np.int32],
+) -> tuple[int, int, int]:
+    """The least and the greatest step, and how many evaluations are not finite."""
+    least = greatest = step[0]
+    nonfinite = 0
+    for row in range(len(step)):
+        least, greatest = min(least, step[row]), max(greatest, step[row])
+        bad = 0
+        for term in range(flags.shape[1]):
+            bad |= flags[row, term]
+        if bad & _NONFINITE or (has_base[row] and not np.isfinite(base[row])):
+            nonfinite += 1
+    return least, greatest, nonfinite

@@ -5,16 +5,17 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
 from penaltyscope_service.history._number import exchange
 from penaltyscope_service.history._prediction import (
     are_short,
-    as_integers,
     contributions,
     totals,
 )
+from penaltyscope_service.kernel import kernel
 
 Column = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -45,21 +46,22 @@ def to_matrix(block: StepBlock) -> tuple[Integers, Forms]:
     numbers = rows.view(np.float64)
     for name, place in places.items():
         (rows if name in _KINDS else numbers)[place] = getattr(block, name).T
+    follow = slice(places["contribution"].start, places["total"].stop)
+    short = are_short(rows[follow])
     predicted = np.concatenate(
         (
-            contributions(numbers[places["weight"]], numbers[places["value"]]),
-            totals(numbers[places["contribution"]]),
+            contributions(numbers[places["weight"]], numbers[places["value"]], short[:-1]),
+            totals(numbers[places["contribution"]], short[-1:]),
         )
     )
-    doubles = slice(places["duration"].start, places["flags"].start)
-    rows[doubles] = exchange(rows[doubles])
-    follow = rows[places["contribution"].start : places["total"].stop]
-    short = are_short(follow)
-    follow -= as_integers(predicted, short)
-    nanoseconds = _nanoseconds(block.duration)
-    if nanoseconds is not None:
+    doubles = rows[places["duration"].start : places["flags"].start]
+    exchange(doubles, out=doubles)
+    rows[follow] -= exchange(predicted.view(np.int64))
+    nanoseconds = np.empty(len(block), np.int64)
+    whole = _count_nanoseconds(block.duration, nanoseconds)
+    if whole:
         rows[places["duration"]] = nanoseconds
-    return rows, np.array([*short, nanoseconds is not None], np.uint8)
+    return rows, np.array([*short, whole], np.uint8)
 
 
 def from_matrix(
@@ -106,10 +108,10 @@ def _column(name: str, rows: Integers, forms: Forms, found: Mapping[str, Column]
     if name == "duration" and forms[-1]:
         return rows / 1e9
     if name == "contribution":
-        predicted = contributions(found["weight"], found["value"])
-        rows = rows + as_integers(predicted, forms[:-2] != 0)
+        follow = contributions(found["weight"], found["value"], forms[:-2] != 0)
+        rows = rows + exchange(follow.view(np.int64))
     elif name == "total":
-        rows = rows + as_integers(totals(found["contribution"]), forms[-2:-1] != 0)
+        rows = rows + exchange(totals(found["contribution"], forms[-2:-1] != 0).view(np.int64))
     return exchange(rows).view(np.float64)
 
 
@@ -129,12 +131,18 @@ def _needed(names: Collection[str]) -> list[str]:
     return [name for name in _COLUMNS if name in wanted]
 
 
-def _nanoseconds(seconds: NDArray[np.float64]) -> Integers | None:
-    """Durations as clocks tell them, unless that loses a bit."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = np.rint(seconds * 1e9)
-    if not (np.abs(scaled) < _LARGEST_EXACT).all():
-        return None
-    whole = scaled.astype(np.int64)
-    same = (whole / 1e9).view(np.int64) == seconds.view(np.int64)
-    return whole if same.all() else None
+@kernel(
+    types.boolean(
+        types.Array(types.float64, 1, "A", readonly=True), types.Array(types.int64, 1, "C")
+    )
+)
+def _count_nanoseconds(seconds: NDArray[np.float64], whole: Integers) -> bool:
+    """Durations as clocks tell them; whether that loses no bit."""
+    for i in range(len(seconds)):
+        scaled = np.rint(seconds[i] * 1e9)
+        if not abs(scaled) < _LARGEST_EXACT:
+            return False
+        whole[i] = np.int64(scaled)
+        if np.float64(whole[i] / 1e9).view(np.int64) != np.float64(seconds[i]).view(np.int64):
+            return False
+    return True

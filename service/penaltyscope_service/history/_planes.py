@@ -1,63 +1,142 @@
 """The low bits of integers, bit by bit: first the lowest of all, then the next of all.
 
-What is noise takes its bits and not one more, whatever their number, and is moved eight rows at
-a time. Reference: Masui et al., "A compression scheme for radio data in high performance
-computing", Astronomy and Computing 12 (2015): bitshuffle.
+What is noise takes its bits and not one more, whatever their number. A bit of 64 numbers is one
+word. Reference: Masui et al., "A compression scheme for radio data in high performance
+computing", Astronomy and Computing 12 (2015): bitshuffle; Warren, "Hacker's Delight" (2012), 7-3.
 """
 
 from typing import Final
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-_SWAPS: Final = tuple(
-    (np.uint64(distance), np.uint64(mask))
-    for distance, mask in (
-        (7, 0x00AA00AA00AA00AA),
-        (14, 0x0000CCCC0000CCCC),
-        (28, 0x00000000F0F0F0F0),
-    )
-)
-"""Which bits of a square of 8 x 8 change places: of pairs, of squares of 2 x 2, of 4 x 4."""
+from penaltyscope_service.kernel import kernel, part
+
+Words = NDArray[np.uint64]
+
+_HALF: Final = 32
+"""Bits that are moved at a time, of 32 numbers in one half of a word and of 32 in the other."""
+_SHIFT: Final = np.uint64(_HALF)
+_LOW_HALF: Final = np.uint64(2**_HALF - 1)
+_SQUARES: Final = types.Array(types.uint64, 2, "C")
+_GIVEN: Final = types.Array(types.uint64, 2, "C", readonly=True)
+_BITS: Final = types.Array(types.uint64, 1, "C", readonly=True)
 
 
-def pack_planes(numbers: NDArray[np.uint64], bits: NDArray[np.uint64]) -> bytes:
+def pack_planes(numbers: Words, bits: Words) -> bytes:
     """The lowest bits of each of ``[C]`` columns, of numbers ``[C, N]``."""
-    columns, rows = numbers.shape
-    octets, groups = -(-int(bits.max(initial=0)) // 8), -(-rows // 8)
-    squares = np.zeros((columns, octets, 8 * groups), np.uint8)
-    low = numbers.astype("<u8", copy=False).view(np.uint8).reshape(columns, rows, 8)
-    squares[:, :, :rows] = low[:, :, :octets].transpose(0, 2, 1)
-    planes = _transpose(squares).reshape(columns, octets, groups, 8).transpose(0, 1, 3, 2)
-    return planes.reshape(columns, 8 * octets, groups)[_used(bits, octets)].tobytes()
+    rows = numbers.shape[1]
+    planes = np.empty((int(bits.sum()), -(-rows // 64)), np.uint64)
+    _pack(numbers, bits, planes)
+    return planes.astype("<u8", copy=False).view(np.uint8)[:, : -(-rows // 8)].tobytes()
 
 
-def unpack_planes(
-    data: bytes, bits: NDArray[np.uint64], rows: int, chosen: NDArray[np.bool_]
-) -> NDArray[np.uint64]:
+def unpack_planes(data: bytes, bits: Words, rows: int, chosen: NDArray[np.bool_]) -> Words:
     """``[K, rows]``: what was packed, of the ``K`` columns that are chosen of ``[C]``."""
     groups, total = -(-rows // 8), int(bits.sum())
     packed = np.frombuffer(data, np.uint8, total * groups).reshape(total, groups)
-    packed, bits = packed[np.repeat(chosen, bits.astype(np.intp))], bits[chosen]
-    columns, octets = len(bits), -(-int(bits.max(initial=0)) // 8)
-    planes = np.zeros((columns, 8 * octets, groups), np.uint8)
-    planes[_used(bits, octets)] = packed
-    squares = planes.reshape(columns, octets, 8, groups).transpose(0, 1, 3, 2)
-    low = _transpose(np.ascontiguousarray(squares)).reshape(columns, octets, 8 * groups)
-    numbers = np.zeros((columns, rows, 8), np.uint8)
-    numbers[:, :, :octets] = low[:, :, :rows].transpose(0, 2, 1)
-    return numbers.view("<u8")[:, :, 0].astype(np.uint64, copy=False)
+    packed = packed[np.repeat(chosen, bits.astype(np.intp))]
+    planes = np.zeros((len(packed), -(-rows // 64)), "<u8")
+    planes.view(np.uint8)[:, :groups] = packed  # one for each bit of the chosen columns
+    numbers = np.zeros((np.count_nonzero(chosen), rows), np.uint64)
+    _unpack(planes.astype(np.uint64, copy=False), bits[chosen], numbers)
+    return numbers
 
 
-def _used(bits: NDArray[np.uint64], octets: int) -> NDArray[np.bool_]:
-    """``[C, 8 * octets]``: the planes that there are."""
-    return np.arange(8 * octets) < bits[:, None]
+@part(types.void(_SQUARES, *(types.uint64,) * 3))
+def _swap(squares: Words, distance: np.uint64, outer: np.uint64, inner: np.uint64) -> None:
+    """Squares of bits change places with those beside the diagonal.
+
+    Args:
+        squares: ``[32, M]``.
+        distance: how wide the squares are; then it is done again to those half as wide.
+        outer: the columns of the first of each pair of squares.
+        inner: those of the squares half as wide.
+    """
+    wide, half = int(distance), int(distance) // 2
+    for i in range(_HALF):
+        if i & (wide | half) == 0:
+            first, second = squares[i], squares[i + half]
+            third, fourth = squares[i + wide], squares[i + wide + half]
+            for j in range(len(first)):
+                a, b, c, d = first[j], second[j], third[j], fourth[j]
+                ac, bd = (a >> distance ^ c) & outer, (b >> distance ^ d) & outer
+                a, b, c, d = a ^ ac << distance, b ^ bd << distance, c ^ ac, d ^ bd
+                nearer = distance >> np.uint64(1)
+                ab, cd = (a >> nearer ^ b) & inner, (c >> nearer ^ d) & inner
+                first[j], second[j] = a ^ ab << nearer, b ^ ab
+                third[j], fourth[j] = c ^ cd << nearer, d ^ cd
 
 
-def _transpose(octets: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Each eight octets as a square of bits, its rows made columns."""
-    squares = octets.reshape(-1).view("<u8")
-    for distance, mask in _SWAPS:
-        swapped = (squares ^ (squares >> distance)) & mask
-        squares = squares ^ swapped ^ (swapped << distance)
-    return squares.astype("<u8", copy=False).view(np.uint8)
+@part(types.void(_SQUARES))
+def _transpose(squares: Words) -> None:
+    """Rows of bits made columns: of ``[32, M]`` words, ``2 * M`` squares of 32 x 32."""
+    _swap(squares, np.uint64(16), np.uint64(0x0000FFFF0000FFFF), np.uint64(0x00FF00FF00FF00FF))
+    _swap(squares, np.uint64(4), np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x3333333333333333))
+    for i in range(0, _HALF, 2):
+        upper, lower = squares[i], squares[i + 1]
+        for j in range(len(upper)):
+            swapped = (upper[j] >> np.uint64(1) ^ lower[j]) & np.uint64(0x5555555555555555)
+            lower[j] ^= swapped
+            upper[j] ^= swapped << np.uint64(1)
+
+
+@kernel(types.void(_GIVEN, _BITS, _SQUARES))
+def _pack(numbers: Words, bits: Words, planes: Words) -> None:
+    """Fills ``planes``, of which there must be as many as bits."""
+    words = planes.shape[1]
+    padded, squares = np.zeros(64 * words, np.uint64), np.empty((_HALF, words), np.uint64)
+    plane = 0
+    for column in range(len(bits)):
+        source, width = numbers[column], int(np.int64(bits[column]))
+        for row in range(len(source)):
+            padded[row] = source[row]
+        for low in range(0, width, _HALF):
+            for word in range(words):
+                lower, upper = padded[64 * word :], padded[64 * word + _HALF :]
+                for i in range(_HALF):
+                    high = upper[i] >> np.uint64(low) << _SHIFT
+                    squares[i, word] = lower[i] >> np.uint64(low) & _LOW_HALF | high
+            _transpose(squares)
+            for i in range(min(width - low, _HALF)):
+                found, line = planes[plane], squares[i]
+                for word in range(len(line)):
+                    found[word] = line[word]
+                plane += 1
+
+
+@part(types.void(_GIVEN, types.int64, types.int64, _SQUARES))
+def _gather(planes: Words, first: int, count: int, squares: Words) -> None:
+    """Some planes, and zeros in place of the others."""
+    for i in range(_HALF):
+        line = squares[i]
+        if i < count:
+            given = planes[first + i]
+            for word in range(len(line)):
+                line[word] = given[word]
+        else:
+            for word in range(len(line)):
+                line[word] = 0
+
+
+@kernel(types.void(_GIVEN, _BITS, _SQUARES))
+def _unpack(planes: Words, bits: Words, numbers: Words) -> None:
+    """Adds bits to ``numbers`` that are not there yet; there must be as many planes as bits."""
+    words = planes.shape[1]
+    padded, squares = np.empty(64 * words, np.uint64), np.empty((_HALF, words), np.uint64)
+    plane = 0
+    for column in range(len(bits)):
+        target, width = numbers[column], int(np.int64(bits[column]))
+        for low in range(0, width, _HALF):
+            count = min(width - low, _HALF)
+            _gather(planes, plane, count, squares)
+            _transpose(squares)
+            plane += count
+            for word in range(words):
+                lower, upper = padded[64 * word :], padded[64 * word + _HALF :]
+                for i in range(_HALF):
+                    lower[i] = squares[i, word] & _LOW_HALF
+                    upper[i] = squares[i, word] >> _SHIFT
+            for row in range(len(target)):
+                target[row] |= padded[row] << np.uint64(low)

@@ -3,10 +3,14 @@
 from typing import Final, NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
+
+from penaltyscope_service.kernel import kernel, part
 
 Integers = NDArray[np.int64]
 Naturals = NDArray[np.uint64]
+Places = NDArray[np.uint32]
 
 HEAD: Final = np.dtype(
     [("origin", "<i8"), ("shift", "u1"), ("order", "u1"), ("width", "u1"), ("noise", "u1")]
@@ -14,6 +18,8 @@ HEAD: Final = np.dtype(
 """Of each row: the number from which the others are counted, zeros at the end of all numbers, how
 often differences are taken, bits of a residue, and how many of them, the lowest, are noise. A row
 without any bits is a constant."""
+
+_FIELDS: Final = HEAD.names or ()
 
 _ORDERS: Final = 3
 """Of differences, at most: what a schedule computes is a polynomial, nearly."""
@@ -33,11 +39,25 @@ _PATCH_BITS: Final = 96
 _WORTH_PATCHES: Final = 3
 """Bits of a residue that they save: of fewer, an entropy code takes care."""
 
+_FRACTION: Final = 52
+"""Bits of a double's fraction."""
+_BIAS: Final = 1023
+"""Of its exponent."""
+_MANTISSA: Final = (1 << _FRACTION) - 1
+_ONE: Final = _BIAS << _FRACTION
+_LARGEST: Final = 2**63 - 1
+_LEAST: Final = -(2**63)
+
+_ROW: Final = types.Array(types.int64, 1, "C")
+_ROWS: Final = types.Array(types.int64, 2, "C")
+_GIVEN: Final = types.Array(types.int64, 2, "C", readonly=True)
+_PLACES: Final = types.Array(types.uint32, 1, "C")
+
 
 class Patches(NamedTuple):
     """Few residues that are much wider than the others of their row."""
 
-    places: NDArray[np.uint32]
+    places: Places
     """``[P]``, among all ``A * N`` that there are."""
     residues: Naturals
     """``[P]``"""
@@ -55,92 +75,202 @@ class Residues(NamedTuple):
 
 def shrink(rows: Integers) -> Residues:
     """Residues of ``[C, N]`` integers, ``N`` at least 1; overflow wraps, here and back."""
-    heads = np.zeros(len(rows), HEAD)
-    heads["origin"] = rows[:, 0]
-    active = np.flatnonzero((rows != rows[:, :1]).any(axis=1))
-    kept = heads[active]
-    numbers = rows[active]
-    kept["shift"] = _zeros_at_the_end(numbers)
-    numbers >>= kept["shift"][:, None]
-    sample = _choose_order(numbers, kept)
-    for order in range(_ORDERS):
-        higher = kept["order"] > order
-        if higher.any():
-            differences = numbers[higher]
-            differences[:, 1:] -= differences[:, :-1]
-            numbers[higher] = differences
-    residues = _zigzag(numbers, kept["origin"])
-    patches = _narrow(residues, kept, _zigzag(sample, kept["origin"]))
-    heads[active] = kept
-    return Residues(heads, residues, patches)
+    fields = np.zeros((len(rows), len(_FIELDS)), np.int64)
+    residues = np.empty_like(rows)
+    places, taken = np.empty(rows.size, np.uint32), np.empty(rows.size, np.int64)
+    active, patches = _shrink(rows, fields, residues, places, taken)
+    heads = np.empty(len(rows), HEAD)
+    for name, field in zip(_FIELDS, fields.T, strict=True):
+        heads[name] = field
+    return Residues(
+        heads,
+        residues[:active].view(np.uint64),
+        Patches(places[:patches].astype("<u4"), taken[:patches].astype("<u8")),
+    )
 
 
 def grow(heads: NDArray[np.void], residues: Naturals) -> Integers:
     """``[C, N]`` integers of ``[C]`` heads and ``[C, N]`` residues, 0 those of a constant."""
-    numbers: Integers = (residues >> np.uint64(1)).view(np.int64)
-    numbers ^= -(residues & np.uint64(1)).view(np.int64)
-    numbers += heads["origin"][:, None]
-    for order in range(_ORDERS):
-        higher = heads["order"] > order
-        if higher.any():
-            numbers[higher] = np.cumsum(numbers[higher], axis=1)
-    numbers <<= heads["shift"][:, None]
+    numbers = residues.view(np.int64).copy()
+    _grow(np.stack([heads[name] for name in _FIELDS], axis=1, dtype=np.int64), numbers)
     return numbers
 
 
-def _zeros_at_the_end(numbers: Integers) -> list[int]:
-    together = np.bitwise_or.reduce(numbers, axis=1).tolist()
-    return [(bits & -bits).bit_length() - 1 for bits in together]
+@kernel(types.void(_GIVEN, _ROWS))
+def _grow(heads: Integers, numbers: Integers) -> None:
+    """Residues made numbers."""
+    for row in range(len(numbers)):
+        line = numbers[row]
+        origin, shift, order, _, _ = heads[row]
+        for i in range(len(line)):
+            line[i] = (line[i] >> 1 & _LARGEST ^ -(line[i] & 1)) + origin
+        for _ in range(order):
+            for i in range(1, len(line)):
+                line[i] += line[i - 1]
+        for i in range(len(line)):
+            line[i] <<= shift
 
 
-def _choose_order(numbers: Integers, heads: NDArray[np.void]) -> Integers:
-    """Sets order and origin; returns a sample of what is left when the differences are taken."""
-    rows = numbers.shape[1]
-    orders = _ORDERS if rows >= _WINDOW + _ORDERS else 0
-    size = min(_WINDOW, rows - orders)
-    width = size + orders
-    starts = np.arange(_WINDOWS) * (rows - width) // (_WINDOWS - 1)
-    differences = numbers[:, starts[:, None] + np.arange(width)]
-    samples = np.empty((orders + 1, len(numbers), _WINDOWS, size), np.int64)
-    samples[0] = differences[:, :, orders:]
-    for order in range(1, orders + 1):
-        differences = differences[:, :, 1:] - differences[:, :, :-1]
-        samples[order] = differences[:, :, orders - order :]
-    samples = np.sort(samples.reshape(orders + 1, len(numbers), _WINDOWS * size), axis=2)
-    origins = samples[:, :, _WINDOWS * size // 2]
-    distances = np.abs((samples - origins[:, :, None]).astype(np.float64))
-    bits = np.log2(distances + 1).mean(axis=2) + np.arange(orders + 1)[:, None] * _WORTH
-    best = bits.argmin(axis=0)
-    row = np.arange(len(numbers))
-    heads["order"], heads["origin"] = best, origins[best, row]
-    chosen: Integers = samples[best, row]
-    return chosen
+@part(types.int64(_ROW, types.int64))
+def _ordered(sample: Integers, place: int) -> int:
+    """The number that is at a place when they are sorted.
+
+    To compare each of so few with every other takes less time than to sort them.
+    """
+    found = _LEAST
+    for i in range(len(sample)):
+        number, lower = sample[i], 0
+        for j in range(len(sample)):
+            lower += sample[j] < number
+        if lower <= place:
+            found = max(found, number)
+    return found
 
 
-def _zigzag(numbers: Integers, origin: Integers) -> Naturals:
-    """Distances from an origin, the small ones first whatever their sign."""
-    distance = numbers - origin[:, None]
-    sign = distance >> 63
-    distance <<= 1
-    distance ^= sign
-    return distance.view(np.uint64)
+@part(types.float64(_ROW, types.int64))
+def _mean_bits(sample: Integers, origin: int) -> float:
+    """The mean of the binary logarithms of distances from an origin."""
+    whole, product = np.int64(0), 1.0
+    for i in range(len(sample)):
+        bits = np.float64(abs(np.float64(sample[i] - origin)) + 1).view(np.int64)
+        whole += (bits >> _FRACTION) - _BIAS
+        # Each is from 1 to 2, and the product of so few no larger than a double can be.
+        product *= np.int64(bits & _MANTISSA | _ONE).view(np.float64)
+    return float((whole + np.log2(product)) / len(sample))
 
 
-def _narrow(residues: Naturals, heads: NDArray[np.void], sample: Naturals) -> Patches:
-    """Sets the width: of all residues of a row, or of nearly all; takes the others out."""
-    rows, drawn = residues.shape[1], sample.shape[1]
-    widest = residues.max(axis=1).tolist()
-    typical = np.sort(sample, axis=1)[:, [drawn // 2, int(drawn * _USUAL)]].tolist()
-    places, taken = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
-    for row, (most, (median, usual)) in enumerate(zip(widest, typical, strict=True)):
-        width, narrow = most.bit_length(), usual.bit_length() + 1
-        if width - narrow >= _WORTH_PATCHES:
-            wide = np.flatnonzero(residues[row] >= np.uint64(1 << narrow))
-            if len(wide) * _PATCH_BITS < rows * (width - narrow):
-                places.append(row * rows + wide)
-                taken.append(residues[row, wide])
-                residues[row, wide] = 0
-                width = narrow
-        heads["width"][row] = max(width, 1)  # 0 is a constant: also its differences are none
-        heads["noise"][row] = max(median.bit_length() - _TELLING, width - _HIGH_BITS, 0)
-    return Patches(np.concatenate(places).astype("<u4"), np.concatenate(taken).astype("<u8"))
+@part(types.UniTuple(types.int64, 3)(_ROW, _ROWS))
+def _choose_order(numbers: Integers, samples: Integers) -> tuple[int, int, int]:
+    """The order, the origin, and how many numbers a sample has.
+
+    Fills samples of what is left when differences are taken, a row for each order.
+    """
+    orders = _ORDERS if len(numbers) >= _WINDOW + _ORDERS else 0
+    size = min(_WINDOW, len(numbers) - orders)
+    line = np.empty(size + orders, np.int64)
+    for window in range(_WINDOWS):
+        start = window * (len(numbers) - len(line)) // (_WINDOWS - 1)
+        for i in range(len(line)):
+            line[i] = numbers[start + i]
+        for order in range(orders + 1):
+            for i in range(size):
+                samples[order, window * size + i] = line[orders + i]
+            for i in range(len(line) - 1, order, -1):
+                line[i] -= line[i - 1]
+    drawn = _WINDOWS * size
+    best, chosen, least = 0, 0, np.inf
+    for order in range(orders + 1):
+        sample = samples[order][:drawn]
+        origin = _ordered(sample, drawn // 2)
+        bits = _mean_bits(sample, origin) + order * _WORTH
+        if bits < least:
+            best, chosen, least = order, origin, bits
+    return best, chosen, drawn
+
+
+@part(types.int64(_ROW, types.int64))
+def _zigzag(line: Integers, origin: int) -> int:
+    """Distances from an origin, the small ones first whatever their sign; bits of the widest."""
+    together = np.uint64(0)
+    for i in range(len(line)):
+        distance = line[i] - origin
+        line[i] = distance << 1 ^ distance >> 63
+        together |= np.uint64(line[i])
+    width = 0
+    while together:
+        together >>= np.uint64(1)
+        width += 1
+    return width
+
+
+@part(types.int64(_ROW, types.int64))
+def _bits(sample: Integers, place: int) -> int:
+    """Of the number that is at a place when they are sorted, as natural ones."""
+    low, high = 0, 64
+    while low < high:
+        middle = (low + high) // 2
+        narrower = 0
+        for i in range(len(sample)):
+            narrower += np.uint64(sample[i]) >> np.uint64(middle) == 0
+        if narrower > place:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@part(types.int64(_ROW))
+def _zeros_at_the_end(line: Integers) -> int:
+    """Of all numbers; -1 where they are all the same."""
+    together = different = 0
+    for i in range(len(line)):
+        together |= line[i]
+        different |= line[i] ^ line[0]
+    if not different:
+        return -1
+    zeros = 0
+    while not together & 1:
+        together >>= 1
+        zeros += 1
+    return zeros
+
+
+@part(types.int64(_ROW, types.int64, types.int64, types.int64, _PLACES, _ROW))
+def _take_wide(
+    line: Integers, width: int, usual: int, first: int, places: Places, taken: Integers
+) -> int:
+    """Takes out what is wider than usual, and returns how many they are; 0 if it is not worth it.
+
+    Args:
+        line: the residues of a row.
+        width: bits of the widest.
+        usual: bits of nearly all.
+        first: the place of the first one among the residues of all rows.
+        places: of those that are taken, to be filled.
+        taken: they themselves, to be filled.
+    """
+    if width - usual < _WORTH_PATCHES:
+        return 0
+    count = 0
+    for i in range(len(line)):
+        count += np.uint64(line[i]) >> np.uint64(usual) != 0
+    if count * _PATCH_BITS >= len(line) * (width - usual):
+        return 0
+    count = 0
+    for i in range(len(line)):
+        if np.uint64(line[i]) >> np.uint64(usual):
+            places[count], taken[count] = first + i, line[i]
+            line[i] = 0
+            count += 1
+    return count
+
+
+@kernel(types.UniTuple(types.int64, 2)(_ROWS, _ROWS, _ROWS, _PLACES, _ROW))
+def _shrink(
+    rows: Integers, heads: Integers, residues: Integers, places: Places, taken: Integers
+) -> tuple[int, int]:
+    """Fills heads, and as many residues and patches as it returns; the others may be as long."""
+    samples = np.empty((_ORDERS + 1, _WINDOWS * _WINDOW), np.int64)
+    active = patches = 0
+    for row in range(len(rows)):
+        source, numbers = rows[row], residues[active]
+        shift = _zeros_at_the_end(source)
+        if shift < 0:
+            heads[row, 0] = source[0]
+            continue
+        for i in range(len(source)):
+            numbers[i] = source[i] >> shift
+        order, origin, drawn = _choose_order(numbers, samples)
+        for _ in range(order):
+            for i in range(len(numbers) - 1, 0, -1):
+                numbers[i] -= numbers[i - 1]
+        width, sample = _zigzag(numbers, origin), samples[order][:drawn]
+        _zigzag(sample, origin)
+        usual, first = _bits(sample, int(drawn * _USUAL)) + 1, active * len(numbers)
+        found = _take_wide(numbers, width, usual, first, places[patches:], taken[patches:])
+        width = usual if found else max(width, 1)  # 0 is a constant
+        noise = max(_bits(sample, drawn // 2) - _TELLING, width - _HIGH_BITS, 0)
+        head = heads[row]
+        head[0], head[1], head[2], head[3], head[4] = origin, shift, order, width, noise
+        active, patches = active + 1, patches + found
+    return active, patches

@@ -3,9 +3,11 @@
 from typing import Final
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
+from penaltyscope_service.kernel import kernel, part
 from penaltyscope_service.measured import evaluated, norm_measured, total_norm_measured
 
 ROLLUP_ROWS: Final = 256
@@ -32,18 +34,27 @@ with its step. Without finite numbers the lowest is above the highest; where all
 
 def roll_up(block: StepBlock) -> NDArray[np.void]:
     """``[S, 3 + 3T]`` of type ``ROLLUP``: one row for each ``ROLLUP_ROWS`` evaluations."""
-    numbers, real = _columns(block)
-    finite = np.isfinite(numbers) & real
-    low, high = numbers, numbers
-    if not finite.all():
-        low, high = np.where(finite, numbers, np.inf), np.where(finite, numbers, -np.inf)
-    rollup = np.zeros(numbers.shape[:2], ROLLUP)
-    _set(rollup, "lowest", low, low.argmin(axis=2), block.step)
-    _set(rollup, "highest", high, high.argmax(axis=2), block.step)
-    strange = real & ~finite
-    if strange.any():
-        _set(rollup, "strange", np.where(strange, numbers, 0), strange.argmax(axis=2), block.step)
-    return rollup.T
+    flags = block.flags
+    real = {
+        "base": block.has_base,
+        "total": np.ones(len(block), np.bool_),
+        "total_gradient_norm": total_norm_measured(block.total_gradient_norm, flags),
+        "value": evaluated(flags),
+        "gradient_norm": norm_measured(flags),
+    }
+    real["contribution"] = real["value"]
+    stretches, columns = -(-len(block) // ROLLUP_ROWS), 3 + 3 * len(block.terms)
+    # Nothing below looks whether columns are as long as each other; encoding the block has done so.
+    cells = np.empty((stretches, columns, 6), np.int64)
+    for i, name in enumerate(_SCALARS):
+        column, there = getattr(block, name)[:, None], real[name][:, None]
+        _fill(column, there, block.step, cells[:, i : i + 1])
+    for i, name in enumerate(_MATRICES, start=len(_SCALARS)):
+        _fill(getattr(block, name), real[name], block.step, cells[:, i :: len(_MATRICES)])
+    if not cells[:, :, 2].any():
+        cells[:, :, 5] = 0
+    rollups: NDArray[np.void] = cells.view(ROLLUP)[:, :, 0]
+    return rollups
 
 
 def rollup_column(column: str, term: int) -> int:
@@ -53,33 +64,70 @@ def rollup_column(column: str, term: int) -> int:
     return len(_SCALARS) + len(_MATRICES) * term + _MATRICES.index(column)
 
 
-def _set(
-    rollup: NDArray[np.void],
-    name: str,
+@part(
+    types.void(
+        types.Array(types.float64, 1, "A", readonly=True),
+        types.Array(types.boolean, 1, "A", readonly=True),
+        types.Array(types.int64, 1, "A", readonly=True),
+        types.Array(types.int64, 1, "A"),
+    )
+)
+def _find(
     numbers: NDArray[np.float64],
-    place: NDArray[np.int64],
+    real: NDArray[np.bool_],
     step: NDArray[np.int64],
+    cell: NDArray[np.int64],
 ) -> None:
-    """Sets a number and its step: of every stretch the one in its place."""
-    rollup[name] = np.take_along_axis(numbers, place[:, :, None], axis=2)[:, :, 0]
-    rollup[f"{name}_step"] = step[np.arange(numbers.shape[1]) * ROLLUP_ROWS + place]
+    """Fills a rollup of numbers that are all of them."""
+    low, high, strange = np.inf, -np.inf, 0.0
+    low_row = high_row = strange_row = 0
+    for row in range(len(numbers)):
+        number = numbers[row]
+        if low <= number <= high or not real[row]:
+            continue  # which is true of nearly all
+        if not np.isfinite(number):
+            if strange == 0:
+                strange, strange_row = number, row
+            continue
+        if number < low:
+            low, low_row = number, row
+        if number > high:
+            high, high_row = number, row
+    cell[0] = np.float64(low).view(np.int64)
+    cell[1] = np.float64(high).view(np.int64)
+    cell[2] = np.float64(strange).view(np.int64)
+    cell[3], cell[4], cell[5] = step[low_row], step[high_row], step[strange_row]
 
 
-def _columns(block: StepBlock) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """``[3 + 3T, S, ROLLUP_ROWS]``: the numbers, and where they are there and mean something."""
-    rows = len(block)
-    stretches = -(-rows // ROLLUP_ROWS)
-    shape = 3 + 3 * len(block.terms), stretches * ROLLUP_ROWS
-    numbers, real = np.zeros(shape), np.zeros(shape, np.bool_)
-    for i, name in enumerate(_SCALARS):
-        numbers[i, :rows] = getattr(block, name)
-    for i, name in enumerate(_MATRICES):
-        numbers[3 + i :: 3, :rows] = getattr(block, name).T
-    real[:, :rows] = True
-    real[0, :rows] = block.has_base
-    real[2, :rows] = total_norm_measured(block.total_gradient_norm, block.flags)
-    if block.flags.any():
-        real[3::3, :rows] = real[4::3, :rows] = evaluated(block.flags).T
-        real[5::3, :rows] = norm_measured(block.flags).T
-    cut = shape[0], stretches, ROLLUP_ROWS
-    return numbers.reshape(cut), real.reshape(cut)
+@kernel(
+    types.void(
+        types.Array(types.float64, 2, "A", readonly=True),
+        types.Array(types.boolean, 2, "A", readonly=True),
+        types.Array(types.int64, 1, "A", readonly=True),
+        types.Array(types.int64, 3, "A"),
+    )
+)
+def _fill(
+    numbers: NDArray[np.float64],
+    real: NDArray[np.bool_],
+    step: NDArray[np.int64],
+    cells: NDArray[np.int64],
+) -> None:
+    """Fills rollups, as integers of the same bits.
+
+    Args:
+        numbers: ``[N, C]``
+        real: where they are there and mean something.
+        step: ``[N]``
+        cells: ``[S, C, 6]``, with ``S`` times ``ROLLUP_ROWS`` not less than ``N``.
+    """
+    for stretch in range(len(cells)):
+        start = stretch * ROLLUP_ROWS
+        stop = min(start + ROLLUP_ROWS, len(numbers))
+        for column in range(numbers.shape[1]):
+            _find(
+                numbers[start:stop, column],
+                real[start:stop, column],
+                step[start:stop],
+                cells[stretch, column],
+            )

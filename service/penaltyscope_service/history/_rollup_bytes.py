@@ -7,12 +7,16 @@ from operator import itemgetter
 from typing import Final
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_service.history._rollup import ROLLUP
 from penaltyscope_service.history._rollup_bytes_2 import decode_rollups_2
+from penaltyscope_service.kernel import kernel, part
 
 Rollups = NDArray[np.void]
+Cells = NDArray[np.int64]
+"""The same bits: three numbers, then their steps."""
 
 _NUMBERS: Final = ("lowest", "highest", "strange")
 _STEPS: Final = ("lowest_step", "highest_step", "strange_step")
@@ -20,26 +24,17 @@ _SINGLES, _FINITE, _BYTES, _SHORTS = 1, 4, 16, 32
 """Bits of the form: numbers are singles, none is strange, one byte or two tell each step."""
 _THIRD: Final = 8
 """The bit that older forms do not have."""
+_STEP: Final = 3
+"""Where the first step of a cell is."""
+_CELLS: Final = types.Array(types.int64, 3, "C", readonly=True)
 
 
 def encode_rollups(rollups: Rollups) -> bytes:
     """The rollups of a block, ``[S, C]``: of each the first step, and how far the others are."""
-    finite = not rollups["strange"].any()
-    numbers, steps = (_NUMBERS[:2], _STEPS[:2]) if finite else (_NUMBERS, _STEPS)
-    step = np.stack([rollups[name] for name in steps])
-    first = step.min(axis=(0, 2))
-    distance = (step - first[:, None]).view(np.uint64)
-    stride = max(int(np.gcd.reduce(distance, axis=None)), 1)
-    distance //= np.uint64(stride)
-    farthest = int(distance.max())
-    near = _BYTES if farthest < 1 << 8 else _SHORTS if farthest < 1 << 16 else 0
-    singles = all(_are_singles(rollups[name]) for name in numbers)
-    form = _THIRD | _SINGLES * singles | _FINITE * finite | near
-    stored = np.empty(1, _stored(form, *rollups.shape))
-    stored["form"], stored["stride"], stored["first"] = form, stride, first
-    for number, name, far in zip(numbers, steps, distance, strict=True):
-        stored["rollups"][number], stored["rollups"][name] = rollups[number], far
-    return stored.tobytes()
+    cells = np.ascontiguousarray(rollups).view(np.int64).reshape(*rollups.shape, 2 * _STEP)
+    out = np.empty(1 + 8 + 8 * len(cells) + cells.nbytes, np.uint8)
+    size = _encode(cells, 3 if cells[:, :, 2].any() else 2, out)
+    return out[:size].tobytes()
 
 
 def decode_rollups(blocks: Sequence[bytes], columns: int, wanted: Sequence[int]) -> Rollups:
@@ -103,7 +98,84 @@ def _stored(form: int, stretches: int, columns: int) -> np.dtype[np.void]:
     )
 
 
-def _are_singles(numbers: NDArray[np.float64]) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):  # then it is not the same, that is all
-        again = numbers.astype("<f4").astype("<f8")
-    return again.tobytes() == numbers.tobytes()
+@part(types.uint64(types.uint64, types.uint64))
+def _common_divisor(a: np.uint64, b: np.uint64) -> np.uint64:
+    while b:
+        a, b = b, a % b
+    return a
+
+
+@part(types.UniTuple(types.uint64, 2)(_CELLS, types.int64, types.Array(types.int64, 1, "C")))
+def _measure(cells: Cells, count: int, first: Cells) -> tuple[np.uint64, np.uint64]:
+    """How far steps are from the first of their row: a divisor of all distances, and the largest.
+
+    Args:
+        cells: ``[S, C, 6]``
+        count: how many of the three steps there are.
+        first: ``[S]``, to be filled.
+    """
+    stride = farthest = np.uint64(0)
+    for row in range(len(cells)):
+        least = cells[row, 0, _STEP]
+        for column in range(cells.shape[1]):
+            for i in range(_STEP, _STEP + count):
+                least = min(least, cells[row, column, i])
+        for column in range(cells.shape[1]):
+            for i in range(_STEP, _STEP + count):
+                distance = np.uint64(cells[row, column, i] - least)
+                farthest = max(farthest, distance)
+                stride = stride if stride == 1 else _common_divisor(distance, stride)
+        first[row] = least
+    return max(stride, np.uint64(1)), farthest
+
+
+@part(types.boolean(_CELLS, types.int64))
+def _are_singles(cells: Cells, count: int) -> bool:
+    """Whether the numbers, of which there are so many in a cell, are singles."""
+    lost = np.int64(0)
+    for row in range(len(cells)):
+        for column in range(cells.shape[1]):
+            for i in range(count):
+                bits = np.int64(cells[row, column, i])
+                lost |= np.float64(np.float32(bits.view(np.float64))).view(np.int64) ^ bits
+    return bool(lost == 0)
+
+
+@part(types.uint64(types.uint64, types.int64, types.Array(types.uint8, 1, "C"), types.uint64))
+def _put(bits: np.uint64, octets: int, out: NDArray[np.uint8], at: np.uint64) -> np.uint64:
+    for octet in range(octets):
+        out[at] = bits >> np.uint64(8 * octet) & np.uint64(0xFF)
+        at += np.uint64(1)
+    return at
+
+
+@kernel(types.uint64(_CELLS, types.int64, types.Array(types.uint8, 1, "C")))
+def _encode(cells: Cells, count: int, out: NDArray[np.uint8]) -> np.uint64:
+    """Fills ``out`` as ``_stored`` tells, and returns the end.
+
+    Args:
+        cells: ``[S, C, 6]``
+        count: how many of three numbers, and of three steps, are stored.
+        out: as much as there may be.
+    """
+    first = np.empty(len(cells), np.int64)
+    stride, farthest = _measure(cells, count, first)
+    near = 1 if farthest // stride < 1 << 8 else 2 if farthest // stride < 1 << 16 else 8
+    singles = _are_singles(cells, count)
+    form = _THIRD | (_SINGLES if singles else 0) | (0 if count == _STEP else _FINITE)
+    form |= _BYTES if near == 1 else _SHORTS if near == 2 else 0
+    at = _put(np.uint64(form), 1, out, np.uint64(0))
+    at = _put(stride, 8, out, at)
+    for row in range(len(cells)):
+        at = _put(np.uint64(first[row]), 8, out, at)
+    for row in range(len(cells)):
+        for cell in cells[row]:
+            for i in range(count):
+                if singles:
+                    single = np.float32(np.int64(cell[i]).view(np.float64)).view(np.uint32)
+                    at = _put(np.uint64(single), 4, out, at)
+                else:
+                    at = _put(np.uint64(cell[i]), 8, out, at)
+            for i in range(_STEP, _STEP + count):
+                at = _put(np.uint64(cell[i] - first[row]) // stride, near, out, at)
+    return at

@@ -1,17 +1,16 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from penaltyscope_service.aggregate._baseline import GROUP_ROWS, Baseline, lower_median
-from tests.service.steps import NAN, UNHURRIED
+from penaltyscope_service.aggregate._baseline import GROUP_ROWS, Baseline
+from tests.service.steps import NAN
 
 WINDOW = 41 * GROUP_ROWS
+ONLY = np.zeros(1, np.int64)
 
 
 def baseline_of(*numbers: float) -> float:
     baseline = Baseline.empty(1)
-    baseline.observe(np.array(numbers).reshape(-1, 1))
+    baseline.observe(ONLY, np.array(numbers).reshape(-1, 1))
     return float(baseline.value[0])
 
 
@@ -42,18 +41,17 @@ def test_what_was_not_measured_is_no_evidence() -> None:
 
 def test_terms_do_not_influence_each_other() -> None:
     baseline = Baseline.empty(1)
-    baseline.observe(np.full((30, 1), 2.0))
+    baseline.observe(ONLY, np.full((30, 1), 2.0))
     baseline.widen(1)
-    baseline.observe(np.tile([2.0, 5.0], (70, 1)))
+    baseline.observe(np.arange(2), np.tile([2.0, 5.0], (70, 1)))
     assert baseline.value.tolist() == [2.0, 5.0]
 
 
-@UNHURRIED
-@given(st.lists(st.floats(allow_infinity=False), min_size=1, max_size=30))
-def test_the_median_is_a_number_that_was_seen(numbers: list[float]) -> None:
-    seen = sorted(n for n in numbers if n == n)
-    median = lower_median(np.array([numbers]))[0]
-    if seen:
-        assert median == seen[(len(seen) - 1) // 2]
-    else:
-        assert np.isnan(median)
+def test_a_term_that_is_not_sent_has_no_part_in_the_groups() -> None:
+    baseline = Baseline.empty(3)
+    baseline.observe(np.array([2, 0]), np.tile([5.0, 2.0], (60, 1)))
+    assert str(baseline.value.tolist()) == "[2.0, nan, 5.0]"
+    assert baseline.groups.tolist() == [2, 0, 2]
+    baseline.observe(np.array([1]), np.full((40, 1), 9.0))
+    assert baseline.groups.tolist() == [3, 2, 3]
+    assert baseline.value.tolist() == [2.0, 9.0, 5.0]

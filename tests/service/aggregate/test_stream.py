@@ -1,14 +1,16 @@
 """Counters, histograms and last numbers of one pipeline on one rank."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penaltyscope_events import FINDINGS, StepBlock, TermFlag
+from penaltyscope_events import COLUMNS, FINDINGS, StepBlock, TermFlag
 from penaltyscope_service.aggregate import (
     DURATION_BOUNDS,
     NORM_BOUNDS,
@@ -40,6 +42,26 @@ def test_how_steps_were_batched_makes_no_difference_not_even_in_the_last_bit(
     edges = sorted({0, len(block), *(min(cut, len(block)) for cut in cuts)})
     parts = [block.take(slice(a, b)) for a, b in pairwise(edges)]
     assert take_snapshot(aggregate(*parts)) == take_snapshot(aggregate(block))
+
+
+@UNHURRIED
+@given(blocks())
+def test_how_columns_lie_in_memory_makes_no_difference(block: StepBlock) -> None:
+    columns: dict[str, Any] = {
+        name: np.repeat(getattr(block, name), 2, axis=0)[::2] for name in COLUMNS
+    }
+    columns |= {name: np.asfortranarray(columns[name]) for name in ("value", "flags")}
+    for column in columns.values():
+        column.flags.writeable = False
+    apart = replace(block, **columns)
+    assert take_snapshot(aggregate(apart)) == take_snapshot(aggregate(block))
+
+
+def test_a_pipeline_without_terms_is_counted_too() -> None:
+    stream = aggregate(make_steps(range(60), []), make_steps([60], [], base=NAN))
+    assert (stream.steps, stream.nonfinite_steps) == (61, 1)
+    assert stream.gauges.finite[0].tolist() == [0.0, 1.0, 1.0, 3.0]
+    assert take_snapshot(restore_snapshot(take_snapshot(stream))) == take_snapshot(stream)
 
 
 @UNHURRIED
@@ -177,6 +199,15 @@ def test_shares_are_of_the_weighted_norms_and_disabled_terms_have_none() -> None
     assert stream.terms.gauges.finite[:, 4].tolist() == [0.75, 0.25, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("terms", [1, 7, 8, 19, 128, 129, 400])
+def test_shares_are_rounded_as_arrays_round_them(terms: int) -> None:
+    weight, norm = np.random.default_rng(terms).lognormal(sigma=9.0, size=(2, 1, terms))
+    names = [f"term {i}" for i in range(terms)]
+    stream = aggregate(make_steps([0], names, weight=weight, norm=norm))
+    weighted = weight * norm
+    assert stream.terms.latest[:, 4].tolist() == (weighted / weighted.sum(axis=1))[0].tolist()
+
+
 def test_a_share_that_cannot_be_known_is_not_made_up() -> None:
     row = make_steps([0], norm=[[1.0, NAN]], flags=[[0, UNMEASURED]])
     assert np.isnan(aggregate(row).terms.gauges.finite[1, 4])
@@ -204,6 +235,16 @@ def test_the_first_finding_is_the_earliest_in_causal_order(
     step, stage, _, kind, term, time_ns = stream.first
     assert (step, term, stage, kind) == found
     assert time_ns == 5
+
+
+def test_of_findings_at_one_step_the_earlier_in_causal_order_is_first() -> None:
+    stream = aggregate(
+        make_steps([0], step=7, flags=[[0, TermFlag.VALUE_NAN]]),
+        make_steps([1], step=7, flags=[[0, TermFlag.INPUT_INF]]),
+        make_steps([2], step=8, flags=[[TermFlag.INPUT_NAN, 0]]),
+    )
+    assert stream.first is not None
+    assert stream.first[:3] == (7, 0, 1)
 
 
 @UNHURRIED

@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penaltyscope_service.aggregate._window import Window
-from tests.service.steps import UNHURRIED
+from tests.service.steps import INF, NAN, UNHURRIED
 
-ALL = slice(None)
+ONLY = np.zeros(1, np.int64)
 SECONDS = 30.0
 
 
@@ -31,31 +31,39 @@ def test_every_scraper_sees_every_spike(
     for scrape in scrapes:
         while arrivals and arrivals[0][0] <= scrape:
             time, number = arrivals.pop(0)
-            window.observe(period(time), ALL, np.array([[number]]))
+            window.observe(period(time), ONLY, np.array([[number]]))
         seen.append(window.read(period(scrape))[0, 0])
     assert 99.0 in seen
 
 
 def test_a_spike_is_forgotten_after_two_periods() -> None:
     window = Window.empty(1, 1)
-    window.observe(10, ALL, np.array([[99.0]]))
+    window.observe(10, ONLY, np.array([[99.0]]))
     assert window.read(10).item() == 99.0
     assert window.read(11).item() == 99.0
     assert np.isnan(window.read(12).item())
-    window.observe(11, ALL, np.array([[5.0]]))
+    window.observe(11, ONLY, np.array([[5.0]]))
     assert window.read(11).item() == 99.0
     assert window.read(12).item() == 5.0
 
 
 def test_reading_changes_nothing() -> None:
     window = Window.empty(1, 1)
-    window.observe(10, ALL, np.array([[99.0]]))
+    window.observe(10, ONLY, np.array([[99.0]]))
     assert np.isnan(window.read(50).item())
     assert window.read(10).item() == 99.0
 
 
 def test_what_comes_with_an_older_clock_is_not_lost() -> None:
     window = Window.empty(1, 1)
-    window.observe(10, ALL, np.array([[1.0]]))
-    window.observe(9, ALL, np.array([[99.0]]))
+    window.observe(10, ONLY, np.array([[1.0]]))
+    window.observe(9, ONLY, np.array([[99.0]]))
     assert window.read(10).item() == 99.0
+
+
+def test_each_number_has_a_maximum_of_its_own_and_what_is_missing_raises_none() -> None:
+    window = Window.empty(3, 2)
+    columns = np.array([2, 0])
+    values, norms = np.array([[1.0, NAN], [4.0, NAN]]), np.array([[-5.0, -0.0], [NAN, -INF]])
+    window.observe(10, columns, values, norms)
+    assert str(window.read(10).tolist()) == "[[nan, 0.0], [nan, nan], [4.0, -5.0]]"

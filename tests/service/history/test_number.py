@@ -24,3 +24,12 @@ def test_integers_are_in_the_order_of_the_doubles(numbers: list[float]) -> None:
 @given(st.floats(width=32, allow_nan=False))
 def test_the_zeros_that_end_a_float32_end_its_integer(number: float) -> None:
     assert exchange(np.array([number]).view(np.int64))[0] % 2**29 == 0
+
+
+@UNHURRIED
+@given(st.lists(ANY, min_size=1))
+def test_integers_may_take_the_place_of_the_bits(numbers: list[float]) -> None:
+    bits = np.array([numbers]).view(np.int64)
+    expected = exchange(bits).tolist()
+    assert exchange(bits, out=bits) is bits
+    assert bits.tolist() == expected

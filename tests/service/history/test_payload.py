@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
-from penaltyscope_events import StepBlock
+from penaltyscope_events import COLUMNS, StepBlock
 from penaltyscope_service.history._payload import decode_block, decode_columns, encode_block
 from tests.service.steps import INF, NAN, ODD, SINGLES, UNHURRIED, blocks, make_steps, same_steps
 
@@ -41,6 +42,31 @@ def again(block: StepBlock, *, packed: bool) -> StepBlock:
 @given(block=st.one_of(blocks(), blocks(numbers=SINGLES), blocks(numbers=ODD)))
 def test_a_block_comes_back_to_the_last_bit(block: StepBlock, packed: bool) -> None:
     assert same_steps(again(block, packed=packed), block)
+
+
+@PACKED
+@UNHURRIED
+@given(block=st.one_of(blocks(max_rows=6), blocks(numbers=SINGLES, max_rows=6)))
+def test_columns_are_stored_alike_however_they_lie_in_memory(
+    block: StepBlock, packed: bool
+) -> None:
+    def apart(column: NDArray[Any]) -> NDArray[Any]:
+        found = np.asfortranarray(np.repeat(column[..., None], 3, axis=-1))[..., 1]
+        found.flags.writeable = False
+        return found
+
+    columns: dict[str, Any] = {name: apart(getattr(block, name)) for name in COLUMNS}
+    elsewhere = replace(block, **columns)
+    assert encode_block(elsewhere, packed=packed) == encode_block(block, packed=packed)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@PACKED
+def test_columns_of_different_lengths_are_refused(name: str, packed: bool) -> None:
+    block = make_steps(range(9))
+    columns: dict[str, Any] = {name: getattr(block, name)[:7]}
+    with pytest.raises(ValueError, match=r"columns must be as long|could not broadcast"):
+        encode_block(replace(block, **columns), packed=packed)
 
 
 @PACKED

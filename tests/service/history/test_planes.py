@@ -9,7 +9,7 @@ from tests.service.steps import UNHURRIED
 @UNHURRIED
 @given(
     bits=st.lists(st.integers(0, 64), min_size=1, max_size=5),
-    rows=st.integers(1, 40),
+    rows=st.one_of(st.integers(1, 40), st.sampled_from([63, 64, 65, 200])),
     seed=st.integers(0, 99),
     data=st.data(),
 )

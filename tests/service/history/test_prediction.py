@@ -3,14 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from penaltyscope_service.history._number import exchange
-from penaltyscope_service.history._prediction import (
-    are_short,
-    as_integers,
-    contributions,
-    totals,
-)
+from penaltyscope_service.history._prediction import are_short, contributions, totals
 from tests.service.steps import INF, NAN, UNHURRIED
+
+LONG, SHORT = np.array([False]), np.array([True])
 
 
 def rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -25,23 +21,34 @@ def test_what_the_recorder_rounded_is_predicted_to_the_last_bit() -> None:
     random = np.random.default_rng(0)
     value = rounded(random.standard_normal((5, 4096)))
     weight = np.repeat([[0.1], [3.0], [1.5], [-1e-5], [1e-42]], 4096, axis=1)
-    sent = exchange(rounded(weight * value).view(np.int64))
-    short = are_short(sent)
+    sent = rounded(weight * value)
+    short = are_short(sent.view(np.int64))
     assert short.all()
-    assert (as_integers(contributions(weight, value), short) == sent).all()
+    assert contributions(weight, value, short).tobytes() == sent.tobytes()
+    total = rounded(sum(sent, start=np.zeros(4096)))
+    assert totals(sent, SHORT).tobytes() == total.tobytes()
 
 
 def test_products_that_nobody_rounded_are_not_rounded_either() -> None:
-    weight, value = np.random.default_rng(0).random((2, 1, 64))
-    sent = exchange((weight * value).view(np.int64))
-    assert not are_short(sent).any()
-    assert (as_integers(contributions(weight, value), are_short(sent)) == sent).all()
+    weight, value = np.random.default_rng(0).random((2, 3, 64))
+    sent = weight * value
+    sent[1] = rounded(sent[1])
+    short = are_short(sent.view(np.int64))
+    assert short.tolist() == [False, True, False]
+    assert contributions(weight, value, short).tobytes() == sent.tobytes()
+    assert totals(sent, LONG).tobytes() == (sent[0] + sent[1] + sent[2]).tobytes()
+
+
+def test_products_and_sums_overflow_without_a_warning() -> None:
+    large = np.array([[1e300], [-1e300]])
+    assert contributions(large, large, np.zeros(2, np.bool_)).tolist() == [[INF], [INF]]
+    assert totals(np.array([[1e308], [1e308]]), LONG).tolist() == [[INF]]
 
 
 @UNHURRIED
 @given(st.sampled_from([NAN, -NAN, INF, -INF, 0.0]), st.sampled_from([NAN, -NAN, INF, 0.0]))
 def test_no_prediction_has_a_nan_of_the_processors_making(weight: float, value: float) -> None:
-    product = contributions(np.array([[weight]]), np.array([[value]]))
+    product = contributions(np.array([[weight]]), np.array([[value]]), LONG)
     if np.isnan(product).any():
         assert product.tobytes() == np.array([[value]]).tobytes()
-    assert not np.isnan(totals(np.array([[weight], [value]]))).any()
+    assert not np.isnan(totals(np.array([[weight], [value]]), LONG)).any()

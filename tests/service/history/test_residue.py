@@ -61,3 +61,10 @@ def test_a_row_keeps_only_what_its_numbers_do_not_have_in_common(kind: str) -> N
     assert head == expected
     assert len(found.patches.places) == patches
     assert (restored(found, ROWS) == numbers).all()
+
+
+@UNHURRIED
+@given(st.lists(INT64, min_size=1, max_size=16))
+def test_few_numbers_are_counted_from_their_median(numbers: list[int]) -> None:
+    head = shrink(np.array([numbers], np.int64)).heads[0]
+    assert int(head["origin"]) << int(head["shift"]) == sorted(numbers)[len(numbers) // 2]
