@@ -24,6 +24,7 @@ Trace = tuple[bytes, bytes] | None
 SEVERITY_INFO = 9
 SEVERITY_ERROR = 17
 
+_DOUBLE, _INTEGER, _BYTE = np.dtype("<f8"), np.dtype("<i8"), np.dtype("u1")
 _DOUBLE_STRIDE = 11
 """Bytes of a double in an ArrayValue: values (1), length 9, double_value (4), and the double."""
 _TIME_STRIDE = 9
@@ -85,8 +86,9 @@ def _only_form(block: StepBlock, traces: Sequence[Trace]) -> _Form | None:
         return None
     digits = []
     for column in (block.step, block.seq):
-        least = _digits_of(int(np.minimum.reduce(column)))
-        if least != _digits_of(int(np.maximum.reduce(column))):
+        numbers = column.tolist()  # so few that Python is quicker
+        least = _digits_of(min(numbers))
+        if least != _digits_of(max(numbers)):
             return None
         digits.append(least)
     return _Form(
@@ -165,33 +167,35 @@ class _Rows:
 
     def write(self, slot: str, column: NDArray[np.float64]) -> None:
         """Puts ``[N]`` doubles, or ``[N, T]`` elements of an array, in place."""
-        self._view(slot, column.shape, "<f8", _DOUBLE_STRIDE)[...] = column
+        self._view(slot, column.shape, _DOUBLE, _DOUBLE_STRIDE)[...] = column
 
     def write_times(self, slot: str, time_ns: NDArray[np.int64]) -> None:
         """Puts ``[N]`` times in both of their places."""
-        self._view(slot, (len(time_ns), 2), "<i8", _TIME_STRIDE)[...] = time_ns[:, None]
+        self._view(slot, (len(time_ns), 2), _INTEGER, _TIME_STRIDE)[...] = time_ns[:, None]
 
     def write_bytes(self, slot: str, column: NDArray[np.uint8]) -> None:
         """Puts ``[N, B]`` bytes in place."""
-        self._view(slot, column.shape, "u1", 1)[...] = column
+        self._view(slot, column.shape, _BYTE, 1)[...] = column
 
     def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
         """Puts ``[N, B]`` bytes in place in the start and in the stop record."""
         first = self._slots[f"start {what}"]
         strides = self._width, self._slots[f"stop {what}"] - first, 1
         shape = len(column), 2, column.shape[1]
-        np.ndarray(shape, "u1", self.data, first, strides)[...] = column[:, None]
+        np.ndarray(shape, _BYTE, self.data, first, strides)[...] = column[:, None]
 
     def write_flags(self, flags: NDArray[np.int32], wide: NDArray[np.bool_]) -> None:
         """Puts ``[N, T]`` flags of one or two bytes in place."""
         # tag, length, tag and the first byte; then the second of those that have one
         ends = np.cumsum(4 + wide)
-        every = self._view(names.TERM_FLAGS, (len(flags), int(ends[-1])), "u1", 1)
+        every = self._view(names.TERM_FLAGS, (len(flags), int(ends[-1])), _BYTE, 1)
         first = ends - 1 - wide
         every[:, first] = flags & 0x7F | np.where(wide, 0x80, 0)
         every[:, first[wide] + 1] = flags[:, wide] >> 7
 
-    def _view(self, slot: str, shape: tuple[int, ...], dtype: str, stride: int) -> NDArray[Any]:
+    def _view(
+        self, slot: str, shape: tuple[int, ...], dtype: np.dtype[Any], stride: int
+    ) -> NDArray[Any]:
         strides = (self._width, stride)[: len(shape)]
         return np.ndarray(shape, dtype, self.data, self._slots[slot], strides)
 

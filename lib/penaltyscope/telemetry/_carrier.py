@@ -44,7 +44,7 @@ class Carrier:
     @property
     def waiting(self) -> int:
         """Evaluations that have not arrived yet."""
-        return sum(len(load.rows) for load in self._loads)
+        return sum(len(load.rows) for load in self._loads) if self._loads else 0
 
     def transfer(self, device: torch.device) -> Transfer:
         """The way from a device."""

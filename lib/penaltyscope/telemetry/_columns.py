@@ -6,6 +6,7 @@ and what a run that is finite does not need is skipped.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from penaltyscope_events import StepBlock, TermFlag, complete_flags
 _NOT_MEASURED = int(TermFlag.NORM_NOT_MEASURED)  # arithmetic of flags costs more than of arrays
 _ORDINARY = 1e300
 """Far below the largest double."""
+_COUNTED = attrgetter("step", "stop_ns", "duration", "weights")
 _LARGE_SCALE = 256.0
 """A gradient scaler starts at 65,536; what people multiply a loss by themselves is smaller."""
 
@@ -37,8 +39,9 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
     # Side by side, so that all are taken over, and rounded, at once.
     sheet = numbers.take(_order(layout.parts, layout.known, first.has_base), axis=1)
     columns = _columns(sheet, terms)
-    columns.duration[...] = [s.duration for s in statistics]
-    known = _constant_weights(statistics) if ordinary and _steady(layout) else None
+    steps, stops, durations, weights = zip(*map(_COUNTED, statistics), strict=True)
+    columns.duration[...] = durations
+    known = _constant_weights(weights) if ordinary and _steady(layout) else None
     if known is not None:
         columns.weight[...] = known
         np.multiply(columns.value, known, out=columns.contribution)
@@ -47,19 +50,16 @@ def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
         flags = _complete(statistics, numbers, columns, finite=ordinary)
     if first.dtype.itemsize <= torch.float32.itemsize:
         round_off(sheet, _bits(terms), ordinary=ordinary)
-    counts = np.array(
-        [[s.step for s in statistics], [row[1] for row in rows], [s.stop_ns for s in statistics]],
-        np.int64,
-    )
+    step, seq, stop_ns = np.array([steps, [row[1] for row in rows], stops], np.int64)
     traced, sampled = traces([row[3] for row in rows])
     return Steps(
         StepBlock(
             pipeline=rows[0][0].name,
             incarnation=incarnation,
             terms=layout.terms,
-            step=counts[0],
-            seq=counts[1],
-            stop_ns=counts[2],
+            step=step,
+            seq=seq,
+            stop_ns=stop_ns,
             has_base=(np.ones if first.has_base else np.zeros)(len(rows), bool),
             flags=flags,
             **columns._asdict(),
@@ -85,14 +85,13 @@ def _steady(layout: Layout) -> bool:
     )
 
 
-def _constant_weights(statistics: Sequence[Statistics]) -> Numbers | None:
+def _constant_weights(weights: Sequence[tuple[float | Tensor, ...]]) -> Numbers | None:
     """``[T]``, if they are numbers that stay the same, none of them 0."""
-    first = statistics[0].weights
+    first = weights[0]
     # Asked first: to compare what is on a device would wait for it.
-    if any(isinstance(weight, Tensor) for weight in first) or not all(first):
+    if not {float, int}.issuperset(map(type, first)) or not all(first):
         return None
-    same = [s.weights for s in statistics].count(first) == len(statistics)
-    return _vector(first) if same else None
+    return _vector(first) if weights.count(first) == len(weights) else None
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from penaltyscope.telemetry._environment import Destination
 
 _LONGEST_LINE = 1 << 16
+_LONGEST_HEAD = 1 << 17
 _MOST_HEADERS = 200
 _LARGEST_BODY = 1 << 20
 _READ_BYTES = 1 << 16
@@ -31,7 +32,7 @@ class Response(NamedTuple):
 
 
 class Connection:
-    """Opened by the first post, and again when the server has closed it; used by one thread.
+    """Opened by the first post, and again when the server has closed it; used by one at a time.
 
     Raises:
         ValueError: a header's name or value holds a line break or is not ASCII.
@@ -61,6 +62,51 @@ class Connection:
                 raise
         return self._exchange(body, timeout_seconds)
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether one is open that is not encrypted: what that sends may have to wait to read."""
+        return self._stream is not None and self._url.scheme != "https"
+
+    def offer(self, body: bytes) -> bool:
+        """Sends the body without waiting; ``answer`` brings the answer, and is to be called next.
+
+        Returns false, with nothing sent, where none is at hand.
+        """
+        if self._stream is None or not self.at_hand:
+            return False
+        try:
+            self._stream.send(self._head % len(body) + body, 0.0)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return False
+        return True
+
+    def answer(self, timeout_seconds: float) -> Response:
+        """The answer to a body that was offered.
+
+        Raises:
+            BlockingIOError: it is not here yet, and the timeout is 0; it can be asked for again.
+            OSError: as ``post``; it will not come any more.
+        """
+        if self._stream is None:
+            raise ConnectionResetError("the connection was closed before an answer came")
+        try:
+            self._stream.send(b"", timeout_seconds)
+            response, reusable = _read(self._stream)
+        except BlockingIOError:
+            self._stream.begin_again()
+            raise
+        except BaseException:
+            self.close()
+            raise
+        if reusable:
+            self._stream.forget()
+        else:
+            self.close()
+        return response
+
     def close(self) -> None:
         """Closes the connection; the next post opens a new one."""
         if self._connection is not None:
@@ -72,15 +118,11 @@ class Connection:
             if self._connection is None or self._stream is None:
                 self._connection = self._open(timeout_seconds)
                 self._stream = _Stream(self._connection.sock)
-            self._connection.sock.settimeout(timeout_seconds)
-            self._connection.sock.sendall(self._head % len(body) + body)
-            response, reusable = _read(self._stream)
+            self._stream.send(self._head % len(body) + body, timeout_seconds)
         except BaseException:
             self.close()
             raise
-        if not reusable:
-            self.close()
-        return response
+        return self.answer(timeout_seconds)
 
     def _open(self, timeout_seconds: float) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
@@ -114,12 +156,15 @@ def _head(url: str, headers: Mapping[str, str]) -> bytes:
 
 
 class _Stream:
-    """What the server sends; an ordinary answer takes one read."""
+    """What goes to the server and comes from it; an ordinary answer takes one read."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
+        self._unsent = b""
         self._data = b""
-        """Read, but not asked for yet."""
+        """What was read since the last ``forget``."""
+        self._at = 0
+        """So much of it was asked for."""
         self._poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
         if self._poll is not None:
             self._poll.register(connected, select.POLLIN)
@@ -130,18 +175,48 @@ class _Stream:
             return bool(select.select([self._socket], [], [], 0)[0])
         return bool(self._data or self._poll.poll(0))
 
+    def send(self, data: bytes, timeout_seconds: float) -> None:
+        """Sends what could not be sent before, and the data; from now on with this timeout."""
+        if self._socket.gettimeout() != timeout_seconds:
+            self._socket.settimeout(timeout_seconds)
+        self._unsent += data
+        while self._unsent:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+
+    def begin_again(self) -> None:
+        """Gives what was asked for since the last ``forget`` once more."""
+        self._at = 0
+
+    def forget(self) -> None:
+        """Drops what was asked for."""
+        self._data, self._at = self._data[self._at :], 0
+
     def line(self) -> str:
         """The next line, without its end.
 
         Raises:
             ConnectionError: the stream ends before, or the line is too long.
         """
-        while (end := self._data.find(b"\n")) < 0:
-            if len(self._data) > _LONGEST_LINE:
+        while (end := self._data.find(b"\n", self._at)) < 0:
+            if len(self._data) - self._at > _LONGEST_LINE:
                 raise ConnectionError(f"the answer has a line of more than {_LONGEST_LINE} bytes")
             self._data += self._more()
-        line, self._data = self._data[:end], self._data[end + 1 :]
+        line, self._at = self._data[self._at : end], end + 1
         return line.rstrip(b"\r").decode("latin-1")
+
+    def lines(self) -> list[str]:
+        """The lines up to an empty one, right after a line.
+
+        Raises:
+            ConnectionError: the stream ends before, or they are too long.
+        """
+        while (end := self._data.find(b"\r\n\r\n", self._at - 2)) < 0:
+            if len(self._data) - self._at > _LONGEST_HEAD:
+                raise ConnectionError(f"the answer has a head of more than {_LONGEST_HEAD} bytes")
+            self._data += self._more()
+        lines = self._data[self._at : end].decode("latin-1")
+        self._at = end + 4
+        return lines.split("\r\n") if lines else []
 
     def exactly(self, size: int) -> bytes:
         """So many bytes.
@@ -151,16 +226,18 @@ class _Stream:
         """
         if size > _LARGEST_BODY:
             raise ConnectionError(f"the answer is longer than {_LARGEST_BODY} bytes")
-        while len(self._data) < size:
+        while len(self._data) - self._at < size:
             self._data += self._more()
-        body, self._data = self._data[:size], self._data[size:]
-        return body
+        start, self._at = self._at, self._at + size
+        return self._data[start : self._at]
 
     def rest(self) -> bytes:
         """All up to the end of the stream, or as much as a body may have."""
-        while len(self._data) < _LARGEST_BODY and (more := self._socket.recv(_READ_BYTES)):
+        while len(self._data) - self._at < _LARGEST_BODY:
+            if not (more := self._socket.recv(_READ_BYTES)):
+                break
             self._data += more
-        return self._data[:_LARGEST_BODY]
+        return self._data[self._at :][:_LARGEST_BODY]
 
     def _more(self) -> bytes:
         data = self._socket.recv(_READ_BYTES)
@@ -191,13 +268,13 @@ def _read_head(stream: _Stream) -> tuple[int, dict[str, str]]:
     if not version.startswith("HTTP/1."):
         raise ConnectionError(f"the answer is not HTTP/1.1: {first[:80]!r}")
     headers: dict[str, str] = {} if version != "HTTP/1.0" else {"connection": "close"}
-    for _ in range(_MOST_HEADERS):
-        line = stream.line()
-        if not line:
-            return _number(rest[:3], 10), headers
+    lines = stream.lines()
+    if len(lines) > _MOST_HEADERS:
+        raise ConnectionError(f"the answer has more than {_MOST_HEADERS} headers")
+    for line in lines:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    raise ConnectionError(f"the answer has more than {_MOST_HEADERS} headers")
+    return _number(rest[:3], 10), headers
 
 
 def _read_chunks(stream: _Stream) -> bytes:
@@ -207,8 +284,7 @@ def _read_chunks(stream: _Stream) -> bytes:
         if len(body) > _LARGEST_BODY:
             raise ConnectionError(f"the answer is longer than {_LARGEST_BODY} bytes")
         stream.line()
-    while stream.line():  # trailers
-        pass
+    stream.lines()  # trailers
     return body
 
 

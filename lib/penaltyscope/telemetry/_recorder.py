@@ -183,7 +183,7 @@ class Recorder:
 
     @property
     def _waiting(self) -> bool:
-        return bool(self._carrier.waiting or self.captures.waiting)
+        return bool(self._carrier.waiting or (self.captures and self.captures.waiting))
 
     def _drain_all(self, *, final: bool, until: float) -> None:
         # The last replay of a graph is complete when a second look finds no other.
@@ -202,9 +202,11 @@ class Recorder:
             self._count_overrun()
 
     def _work(self, *, final: bool, until: float) -> None:
-        events = [self._events.popleft() for _ in range(len(self._events))]
-        events += self._attribution_events()
-        if (now := time.monotonic()) >= self._next_look:
+        # Asked first: right after a second of training even an empty loop takes ten microseconds.
+        events = [self._events.popleft() for _ in range(len(self._events))] if self._events else []
+        if self._attributions:
+            events += self._attribution_events()
+        if self.captures and (now := time.monotonic()) >= self._next_look:
             self._next_look = now + self._interval_seconds
             self.captures.look()
         # Together, since what travels is a request: and a run begins with its start.
@@ -218,7 +220,9 @@ class Recorder:
         room = self._carrier.waiting < _MOST_UNDERWAY
         rows = self._ring.take(_BATCH_STEPS, final=final) if room else []
         self._carrier.put(rows)
-        steps = [*self._carrier.collect(), *self.captures.collect()]
+        steps = self._carrier.collect()
+        if self.captures:
+            steps += self.captures.collect()
         if steps or events:
             self._send(steps, events)
         return len(rows) == _BATCH_STEPS or bool(steps and (self._waiting or not room))

@@ -52,10 +52,13 @@ class Ring:
 
     def _settled(self, rows: list[Row]) -> int:
         """How many of the first rows need not be waited for."""
+        taps = [row[2].tap for row in rows]
+        if taps.count(None) == len(rows):
+            return len(rows)
         now = self._time_ns()
-        for count, row in enumerate(rows):
+        for count, (row, tap) in enumerate(zip(rows, taps, strict=True)):
             statistics = row[2]
-            if (tap := statistics.tap) is None:
+            if tap is None:
                 continue
             if tap.settled_ns:
                 self._be_patient((tap.settled_ns - statistics.stop_ns) / 1e9)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -17,19 +18,29 @@ Row = tuple[Pipeline, int, Statistics, Context | None, object]
 of its numbers has to wait for."""
 
 
+_LAYOUT_BASE_NUMBERS = attrgetter("layout", "has_base", "numbers")
+
+
 def stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """The rows in order, cut where the pipeline, its layout or the kind of its weights changes."""
-    alike = [(row[0], row[2].layout, row[2].has_base, row[2].on_host) for row in rows]
-    if rows and alike[0][-1] and alike.count(alike[0]) == len(rows):
+    if rows and _alike(rows):
         yield list(rows)
         return
     for _, part in groupby(rows, key=_kind):
         yield list(part)
 
 
+def _alike(rows: Sequence[Row]) -> bool:
+    """Whether all are of one kind and their numbers at hand, as most often: by few passes."""
+    layouts, bases, numbers = zip(*map(_LAYOUT_BASE_NUMBERS, [row[2] for row in rows]), strict=True)
+    same = len(set(map(id, layouts))) == len(set(bases)) == len({id(row[0]) for row in rows}) == 1
+    return same and set(map(type, numbers)) == {bytes}
+
+
 def _kind(row: Row) -> tuple[object, ...]:
     statistics = row[2]
-    kind = id(row[0]), id(statistics.layout), statistics.has_base
+    at_hand = isinstance(statistics.numbers, bytes)
+    kind = id(row[0]), id(statistics.layout), statistics.has_base, at_hand
     if statistics.on_host:
         return kind
     return *kind, *(isinstance(weight, Tensor) for weight in statistics.weights)
@@ -37,13 +48,12 @@ def _kind(row: Row) -> tuple[object, ...]:
 
 def at_hand(rows: Sequence[Row]) -> Numbers | None:
     """What ``gather`` returns, where no tensor has to be touched for it."""
-    if rows[0][2].layout.tapped:
+    first = rows[0][2]
+    if first.layout.tapped or not isinstance(first.numbers, bytes):
         return None
-    numbers = [row[2].numbers for row in rows]
-    if set(map(type, numbers)) != {bytes}:
-        return None
-    together: Numbers = np.frombuffer(b"".join(numbers)).reshape(len(rows), -1)  # type: ignore[arg-type]
-    return together
+    # Those of one kind are all of one type.
+    together = b"".join([row[2].numbers for row in rows])  # type: ignore[misc]
+    return np.frombuffer(together).reshape(len(rows), -1)
 
 
 def gather(rows: Sequence[Row]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 import penaltyscope as ps
 from penaltyscope.client import Client
-from penaltyscope.telemetry import _otlp
+from penaltyscope.telemetry import _receiver
 from penaltyscope_service.access import add_token
 from tests.end_to_end.real_parts import wait_for
 from tests.lib.telemetry.receiver import Answer, receiver
@@ -34,7 +34,7 @@ def train(watched: ps.Pipeline, steps: int) -> None:
 def test_steps_wait_for_a_token_that_is_let_in_and_it_is_said_once(
     status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_otlp, "_DENIED_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(_receiver, "_DENIED_WAIT_SECONDS", 0.01)
     answers = [Answer(status, body=STATUS)] * 3
     watched = pipeline()
     with caplog.at_level(logging.WARNING), receiver(*answers) as there:
@@ -85,7 +85,7 @@ def test_with_a_spool_they_outlive_the_process_and_go_with_the_next_token(
 def test_a_token_that_a_running_service_learns_of_lets_all_steps_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_otlp, "_DENIED_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(_receiver, "_DENIED_WAIT_SECONDS", 0.05)
     file, later = tmp_path / "tokens.toml", tmp_path / "later.toml"
     reader, sender = add_token(file, "reader", ["read"]), add_token(later, "job", ["ingest"])
     watched = pipeline()

@@ -149,6 +149,54 @@ def test_what_is_no_answer_is_an_error(answer: bytes, message: str) -> None:
         connection.post(b"one", 5)
 
 
+def test_an_offered_body_is_answered_when_the_answer_is_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        with connected(url) as connection:
+            assert not connection.offer(b"one"), "nobody is connected"
+            with pytest.raises(TimeoutError):
+                connection.post(b"one", 0.05)
+        with connected(url) as connection:
+            server.accept()[0].close()
+            thread = threading.Thread(target=lambda: connection.post(b"one", 20))
+            thread.start()
+            there, _ = server.accept()
+            with there:
+                there.sendall(OK)
+                thread.join(20)
+                there.settimeout(20)
+                there.recv(1 << 16)
+                assert connection.offer(b"two")
+                assert there.recv(1 << 16).endswith(b"content-length: 3\r\n\r\ntwo")
+                for part in (b"HTTP/1.1 100 Continue\r\n\r\n", OK[:9], OK[9:-1]):
+                    with pytest.raises(BlockingIOError):
+                        connection.answer(0)
+                    there.sendall(part)
+                with pytest.raises(TimeoutError):
+                    connection.answer(0.05)
+                with pytest.raises(ConnectionError):
+                    connection.answer(0)
+
+
+def test_what_the_receiver_has_no_room_for_goes_while_the_answer_is_awaited() -> None:
+    body = bytes(32 << 20)
+    with scripted([OK, OK]) as script, connected(script.url) as connection:
+        connection.post(b"one", 5)
+        assert connection.offer(body)
+        assert connection.answer(20).body == b"hi"
+    assert script.heads[1].endswith(b"content-length: %d\r\n" % len(body))
+
+
+def test_a_connection_that_closes_on_an_offer_has_no_answer() -> None:
+    with scripted([OK, b""], [OK]) as script, connected(script.url) as connection:
+        connection.post(b"one", 5)
+        assert connection.offer(b"two")
+        with pytest.raises(ConnectionError):
+            connection.answer(20)
+        assert not connection.offer(b"two")
+        assert connection.post(b"two", 5).status == 200
+
+
 def test_a_server_that_says_nothing_ends_in_a_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
@@ -191,4 +239,5 @@ def test_a_certificate_is_checked_against_the_given_one(tmp_path: Path) -> None:
             stranger.post(b"one", 5)
         trusting = Connection(Destination(url=script.url, certificate_file=str(certificate)), {})
         assert trusting.post(b"one", 5).body == b"hi"
+        assert not trusting.offer(b"two"), "to send may mean to wait"
         trusting.close()

@@ -1,0 +1,48 @@
+"""Which evaluations become columns together, and what is looked at before."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import penaltyscope as ps
+from penaltyscope.telemetry._columns import _ordinary
+from penaltyscope.telemetry._rows import Row, at_hand, gather, stretches
+
+
+def rows(count: int) -> list[Row]:
+    pipeline = ps.Pipeline([ps.Term("size", ps.l2), ps.Term("sum", ps.l1)])
+    x = torch.ones(3, requires_grad=True)
+    return [(pipeline, seq, pipeline(x).statistics, None, None) for seq in range(count)]
+
+
+def test_evaluations_of_one_kind_stay_together() -> None:
+    found = rows(5)
+    assert list(stretches(found)) == [found]
+    assert list(stretches([])) == []
+
+
+def test_a_stretch_ends_where_numbers_are_no_longer_at_hand() -> None:
+    found = rows(4)
+    found[2:] = [
+        (pipeline, seq, replace(statistics, numbers=statistics.row), context, mark)
+        for pipeline, seq, statistics, context, mark in found[2:]
+    ]
+    first, second = stretches(found)
+    assert (first, second) == (found[:2], found[2:])
+    numbers = at_hand(first)
+    assert numbers is not None
+    assert at_hand(second) is None
+    assert np.array_equal(numbers, gather(second).numpy())
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e300, -1e300])
+@pytest.mark.parametrize("place", [(0, 0), (-1, -1)])
+def test_one_number_that_is_not_ordinary_is_seen_among_many(
+    number: float, place: tuple[int, int]
+) -> None:
+    numbers = np.ones((200, 100))
+    assert _ordinary(numbers)
+    numbers[place] = number
+    assert not _ordinary(numbers)
