@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,6 @@ _PAGES: Final = 256
 """At a time, so that requests wait for no more than a few milliseconds."""
 _FREE_RATIO: Final = 1 / 8
 """Of the file, from which on free space is given back; less than that new steps will need soon."""
-_LIVE: Final = ("running", "stalled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,34 +57,27 @@ class Housekeeper:
 
     def tidy(self, now: float) -> None:
         """Does all that there is to do."""
-        self._pack_idle(now)
-        for run in self._too_many(now):
-            self._delete(run, now)
+        runs = self._runs()
+        over = self._deletable(runs, now)
+        self._pack(over)
+        too_many = len(runs) - self._retention.runs
+        for place, run in enumerate(over):
+            if place < too_many or now - run.record.received_at > self._retention.seconds:
+                self._delete(run, now)
         self._delete_orphans()
         self._make_room(now)
         self._give_back()
 
-    def _pack_idle(self, now: float) -> None:
-        for run in self._runs():
-            if not self._is_live(run, now) and any(s.loose for s in run.streams.values()):
+    def _pack(self, runs: Iterable[TrackedRun]) -> None:
+        for run in runs:
+            if any(stream.loose for stream in list(run.streams.values())):  # a new one may come
                 with self._writing:
                     self._packer.pack(list(run.streams.values()), final=True)
 
-    def _too_many(self, now: float) -> list[TrackedRun]:
-        """The runs that are too old, and the oldest of those that are too many."""
-        runs = self._runs()
-        over = len(runs) - self._retention.runs
-        oldest = self._deletable(runs, now)
-        return [
-            run
-            for place, run in enumerate(oldest)
-            if place < over or now - run.record.received_at > self._retention.seconds
-        ]
-
     def _make_room(self, now: float) -> None:
         """Deletes the oldest runs and, where only those under way are left, their oldest steps."""
-        oldest = self._deletable(self._runs(), now)
-        while self._is_over() and oldest:
+        oldest = self._deletable(self._runs(), now) if self._is_over() else []
+        while oldest and self._is_over():
             self._delete(oldest.pop(0), now)
             self._delete_orphans()
         trimmed = 0
@@ -101,7 +93,7 @@ class Housekeeper:
 
     def _delete(self, run: TrackedRun, now: float) -> None:
         with self._writing:
-            if self._is_live(run, now):  # it has come back meanwhile
+            if self._watchman.is_live(run, now):  # it has come back meanwhile
                 return
             self._history.bury(run.record.id, now)
             with self._lock:
@@ -135,8 +127,5 @@ class Housekeeper:
 
     def _deletable(self, runs: Sequence[TrackedRun], now: float) -> list[TrackedRun]:
         """Those that are not under way, the one that was heard of longest ago first."""
-        over = [run for run in runs if not self._is_live(run, now)]
+        over = [run for run in runs if not self._watchman.is_live(run, now)]
         return sorted(over, key=lambda run: run.record.received_at)
-
-    def _is_live(self, run: TrackedRun, now: float) -> bool:
-        return self._watchman.state(run, now) in _LIVE

@@ -35,10 +35,14 @@ class Watchman:
             silent_seconds=self.uptime.since(record.received_at, now),
             idle_seconds=self.uptime.since(progress_at, now) if moved else None,
             usual_seconds=report_seconds(run) or 0.0,
-            # When it was heard of is known to a second: it is not called lost too early.
-            lost_after_seconds=self.patience.lost_after_seconds + RECEIVED_SECONDS,
+            lost_after_seconds=self._lost_after_seconds,
             stall_floor_seconds=self.patience.stall_floor_seconds,
         )
+
+    def is_live(self, run: TrackedRun, now: float) -> bool:
+        """Whether a run is under way, stalled or not; quickly told of thousands."""
+        silent_seconds = self.uptime.since(run.record.received_at, now)
+        return run.record.status is None and silent_seconds <= self._lost_after_seconds
 
     def is_over(self, run: TrackedRun, now: float) -> bool:
         """Whether a run ended, or was lost, so long ago that its series end."""
@@ -47,6 +51,11 @@ class Watchman:
             return now - record.ended_at > self.patience.terminal_grace_seconds
         lost_seconds = self.uptime.since(record.received_at, now) - self.patience.lost_after_seconds
         return lost_seconds > self.patience.terminal_grace_seconds
+
+    @property
+    def _lost_after_seconds(self) -> float:
+        # When it was heard of is known to a second: it is not called lost too early.
+        return self.patience.lost_after_seconds + RECEIVED_SECONDS
 
 
 def report_seconds(run: TrackedRun) -> float | None:

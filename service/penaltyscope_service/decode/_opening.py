@@ -6,7 +6,7 @@ from penaltyscope_service.decode._resource import Speaker
 from penaltyscope_service.decode._step import ScopeTerms
 
 _MOST_BYTES: Final = 8192
-_MOST_KNOWN_BYTES: Final = 2 * 1024**2
+_MOST_KNOWN_BYTES: Final = 8 * 1024**2
 _MOST_STOPS: Final = 4
 """Of requests of one length that are tried: run ids of so many lengths."""
 
