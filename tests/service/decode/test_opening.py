@@ -40,7 +40,7 @@ def test_what_is_too_long_or_too_much_is_not_kept() -> None:
     openings.remember(bytes(10_000), opening(9_000))
     assert openings.find(bytes(10_000)) is None
 
-    for number in range(600):
+    for number in range(1200):
         openings.remember(number.to_bytes(2) + bytes(8_000), opening(8_000))
 
     assert openings.find((0).to_bytes(2) + bytes(8_000)) is None
