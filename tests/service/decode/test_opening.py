@@ -44,7 +44,7 @@ def test_what_is_too_long_or_too_much_is_not_kept() -> None:
         openings.remember(number.to_bytes(2) + bytes(8_000), opening(8_000))
 
     assert openings.find((0).to_bytes(2) + bytes(8_000)) is None
-    assert openings.find((599).to_bytes(2) + bytes(8_000)) is not None
+    assert openings.find((1199).to_bytes(2) + bytes(8_000)) is not None
 
 
 def test_a_known_opening_makes_no_damaged_request_a_good_one() -> None:
