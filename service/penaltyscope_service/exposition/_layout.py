@@ -1,10 +1,13 @@
 """Which runs have series, and their labels: made once, and again only when the series change."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from penaltyscope_events import FINDINGS
 from penaltyscope_events.names import BASE_TERM
@@ -14,6 +17,7 @@ from penaltyscope_service.aggregate import (
     PipelineAggregate,
     StreamAggregate,
 )
+from penaltyscope_service.exposition._lines import Strings
 from penaltyscope_service.exposition._text import format_labels
 from penaltyscope_service.registry import TrackedRun
 from penaltyscope_service.summary import STATES
@@ -78,6 +82,17 @@ def shape_of(run: TrackedRun) -> tuple[int, ...]:
     return (len(run.processes), *(len(s.aggregate.names) for s in run.streams.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """At most one rank of each pipeline."""
+
+    streams: list[StreamAggregate] = field(default_factory=list)
+    pipelines: list[int] = field(default_factory=list)
+    """For each stream, the place of its pipeline among all."""
+    terms: list[NDArray[np.int64]] = field(default_factory=list)
+    """For each stream, the places of its terms among all."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Everything that has series, in the order of the text."""
@@ -86,39 +101,57 @@ class Layout:
     pipelines: Sequence[PipelineEntry]
 
     @cached_property
-    def run_owners(self) -> list[bytes]:
+    def run_owners(self) -> Strings:
         """Labels of runs."""
-        return [run.owner for run in self.runs]
+        return Strings.of([run.owner for run in self.runs])
 
     @cached_property
-    def process_owners(self) -> list[bytes]:
+    def process_owners(self) -> Strings:
         """Labels of ranks."""
         return _flat(run.processes for run in self.runs)
 
     @cached_property
-    def pipeline_owners(self) -> list[bytes]:
+    def pipeline_owners(self) -> Strings:
         """Labels of pipelines."""
-        return [pipeline.owner for pipeline in self.pipelines]
+        return Strings.of([pipeline.owner for pipeline in self.pipelines])
 
     @cached_property
-    def term_owners(self) -> list[bytes]:
+    def term_owners(self) -> Strings:
         """Labels of terms."""
         return _flat(pipeline.terms for pipeline in self.pipelines)
 
     @cached_property
-    def stream_owners(self) -> list[bytes]:
+    def stream_owners(self) -> Strings:
         """Labels of pipelines on a rank."""
         return _flat(pipeline.streams for pipeline in self.pipelines)
 
     @cached_property
-    def base_owners(self) -> list[bytes]:
+    def base_owners(self) -> Strings:
         """Labels of the task loss on a rank."""
         return _flat(pipeline.bases for pipeline in self.pipelines)
 
     @cached_property
-    def stream_term_owners(self) -> list[bytes]:
+    def stream_term_owners(self) -> Strings:
         """Labels of terms on a rank."""
         return _flat(pipeline.stream_terms for pipeline in self.pipelines)
+
+    @cached_property
+    def levels(self) -> Sequence[Level]:
+        """The lowest rank of every pipeline, then the next of those that have one, and so on."""
+        levels: list[Level] = []
+        terms = 0
+        for number, pipeline in enumerate(self.pipelines):
+            aggregate = pipeline.aggregate
+            count = len(aggregate.terms)
+            places = aggregate.places or (np.arange(count),)
+            for level, stream in enumerate(aggregate.streams.values()):
+                if level == len(levels):
+                    levels.append(Level())
+                levels[level].streams.append(stream)
+                levels[level].pipelines.append(number)
+                levels[level].terms.append(terms + places[level])
+            terms += count
+        return levels
 
     @cached_property
     def streams(self) -> list[StreamAggregate]:
@@ -126,5 +159,5 @@ class Layout:
         return [s for pipeline in self.pipelines for s in pipeline.aggregate.streams.values()]
 
 
-def _flat(parts: Iterator[list[bytes]]) -> list[bytes]:
-    return list(chain.from_iterable(parts))
+def _flat(parts: Iterator[list[bytes]]) -> Strings:
+    return Strings.of(list(chain.from_iterable(parts)))

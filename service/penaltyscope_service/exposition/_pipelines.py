@@ -1,6 +1,6 @@
 """The families of pipelines and their terms."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,11 +11,17 @@ from penaltyscope_service.aggregate import (
     DURATION_BOUNDS,
     KINDS,
     NORM_BOUNDS,
-    TermAggregate,
+    StreamAggregate,
+    combine,
+    read_windows,
 )
 from penaltyscope_service.exposition._layout import Layout
 from penaltyscope_service.exposition._moment import Moment
 from penaltyscope_service.exposition._text import Family, Histograms, Samples
+
+Array = NDArray[Any]
+Column = Callable[[StreamAggregate], Array]
+Function = Callable[[Array, Array], Array]
 
 _LAST_FINITE: Final = "at the latest evaluation at which it was finite, on the lowest rank"
 
@@ -86,39 +92,51 @@ NONFINITE: Final = Family(
 
 def collect_pipelines(layout: Layout) -> Iterator[tuple[Family, Samples | Histograms]]:
     """What is known of pipelines."""
-    owners = layout.pipeline_owners
-    pipelines = [entry.aggregate for entry in layout.pipelines]
-    streams = layout.streams
+    if not layout.levels:
+        return
+    owners, streams = layout.pipeline_owners, layout.streams
+
+    def total(column: Column) -> Array:
+        first, *others = _stack(layout, column)
+        for level, part in zip(layout.levels[1:], others, strict=True):
+            first[level.pipelines] += part
+        return first
+
     yield STEPS, Samples(layout.stream_owners, np.array([s.steps for s in streams], np.int64))
-    gauges = _stack((p.lowest.gauges.finite for p in pipelines), (0, 4))
+    gauges = np.concatenate([stream.gauges.finite for stream in layout.levels[0].streams])
     for i, family in enumerate(GAUGES):
         yield family, Samples(owners, gauges[:, i])
-    buckets = len(DURATION_BOUNDS) + 1
-    counts = _stack((p.total(lambda s: s.durations.counts) for p in pipelines), (0, buckets))
-    sums = _stack((p.total(lambda s: s.durations.sums) for p in pipelines), (0,))
+    counts, sums = total(lambda s: s.durations.counts), total(lambda s: s.durations.sums)
     yield DURATION, Histograms(owners, counts, sums, DURATION_BOUNDS)
 
 
 def collect_terms(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samples | Histograms]]:
     """What is known of terms."""
+    if not layout.levels:
+        return
     owners = layout.term_owners
-    pipelines = [entry.aggregate for entry in layout.pipelines]
+    places = [np.concatenate(level.terms) for level in layout.levels]
 
-    def take(column: Callable[[TermAggregate], NDArray[Any]], *shape: int) -> NDArray[Any]:
-        return _stack((p.take(column) for p in pipelines), (0, *shape))
+    def combine_all(parts: Sequence[Array], function: Function) -> Array:
+        return _combine(parts, places, len(owners), function)
 
-    gauges = take(lambda t: t.gauges.finite, len(TERM_GAUGES))
+    def take(column: Column) -> Array:
+        return combine_all(_stack(layout, column), lambda _, lower: lower)
+
+    def add(column: Column) -> Array:
+        return combine_all(_stack(layout, column), np.add)
+
+    gauges = take(lambda s: s.terms.gauges.finite)
     for i, family in enumerate(TERM_GAUGES):
         yield family, Samples(owners, gauges[:, i])
-    seen = _stack((p.highest(lambda t: t.window.read(moment.period)) for p in pipelines), (0, 2))
+    windows = ([stream.terms.window for stream in level.streams] for level in layout.levels)
+    seen = combine_all([read_windows(some, moment.period) for some in windows], np.fmax)
     # A run whose steps are rare keeps its last number, so that its series do not come and go.
     peaks = np.where(np.isnan(seen), gauges[:, [0, 3]], seen)
     for i, family in enumerate(WINDOW_GAUGES):
         yield family, Samples(owners, peaks[:, i])
-    yield BASELINE, Samples(owners, take(lambda t: t.baseline.value))
-    buckets = len(NORM_BOUNDS) + 1
-    counts = _stack((p.add(lambda t: t.norms.counts) for p in pipelines), (0, buckets))
-    sums = _stack((p.add(lambda t: t.norms.sums) for p in pipelines), (0,))
+    yield BASELINE, Samples(owners, take(lambda s: s.terms.baseline.value))
+    counts, sums = add(lambda s: s.terms.norms.counts), add(lambda s: s.terms.norms.sums)
     yield DISTRIBUTION, Histograms(owners, counts, sums, NORM_BOUNDS)
 
 
@@ -127,14 +145,23 @@ def collect_nonfinite(layout: Layout) -> tuple[Family, list[Samples]]:
     streams = layout.streams
     findings = [f',stage="{f.stage}",kind="{f.kind}"'.encode() for f in FINDINGS]
     base = [f',stage="value",kind="{kind}"'.encode() for kind in KINDS]
-    of_terms = _stack((s.terms.nonfinite for s in streams), (0, len(findings)))
-    of_base = np.array([s.base_nonfinite for s in streams]).reshape(-1, 2)
+    of_terms = [stream.terms.nonfinite for stream in streams]
+    of_base = [stream.base_nonfinite for stream in streams]
+    if not streams:
+        return NONFINITE, []
     return NONFINITE, [
-        Samples(layout.stream_term_owners, of_terms, findings),
-        Samples(layout.base_owners, of_base, base),
+        Samples(layout.stream_term_owners, np.concatenate(of_terms), findings),
+        Samples(layout.base_owners, np.concatenate(of_base), base),
     ]
 
 
-def _stack(arrays: Iterable[NDArray[Any]], empty: tuple[int, ...]) -> NDArray[Any]:
-    """All arrays, one after the other; of the shape ``empty`` if there are none."""
-    return np.concatenate([np.zeros(empty, np.int64), *arrays])
+def _stack(layout: Layout, column: Column) -> list[Array]:
+    """A column of all streams, one array for each level."""
+    return [np.concatenate([column(s) for s in level.streams]) for level in layout.levels]
+
+
+def _combine(
+    parts: Sequence[Array], places: Sequence[NDArray[np.int64]], count: int, function: Function
+) -> Array:
+    """What ranks have in common; where nothing has more than one, everything is in its place."""
+    return combine(parts, places, count, function) if len(parts) > 1 else parts[0]

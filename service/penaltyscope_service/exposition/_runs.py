@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_service.exposition._layout import Layout
+from penaltyscope_service.exposition._lines import Strings
 from penaltyscope_service.exposition._moment import Moment
 from penaltyscope_service.exposition._text import Family, Samples, format_labels
 from penaltyscope_service.registry import TrackedRun
@@ -75,7 +76,7 @@ def collect_runs(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Sampl
     incidents = [(run.record.run, kind, n) for run in runs for kind, n in run.incidents.items()]
     kinds = [format_labels({"run": run, "kind": kind}) for run, kind, _ in incidents]
     infos = [format_labels(_info(run.record, moment)) for run in runs]
-    yield INFO, Samples(infos, np.ones(len(runs)))
+    yield INFO, Samples(Strings.of(infos), np.ones(len(runs)))
     yield (
         STATE,
         Samples(
@@ -85,7 +86,7 @@ def collect_runs(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Sampl
         ),
     )
     yield INTERVAL, Samples(owners, _numbers(step_seconds(run) for run in runs))
-    yield INCIDENTS, Samples(kinds, _numbers(count for *_, count in incidents))
+    yield INCIDENTS, Samples(Strings.of(kinds), _numbers(count for *_, count in incidents))
 
 
 def collect_ranks(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samples]]:
