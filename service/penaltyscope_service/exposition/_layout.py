@@ -1,6 +1,7 @@
 """Which runs have series, and their labels: made once, and again only when the series change."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -29,6 +30,9 @@ _STREAM_SERIES: Final = 1 + 2
 _TERM_SERIES: Final = 8 + len(NORM_BOUNDS) + 3
 _STREAM_TERM_SERIES: Final = len(FINDINGS)
 """How many series there are at most for each; counters of incidents come on top."""
+
+_MOST_TAGS: Final = 16
+_LONGEST_TAG: Final = 128
 
 
 class PipelineEntry:
@@ -70,11 +74,34 @@ class RunEntry:
         self.ranks = tuple(run.processes)
         self.processes = [format_labels({"run": name, "rank": rank}) for rank in self.ranks]
         self.pipelines = {pipeline: PipelineEntry(run, pipeline) for pipeline in run.pipelines}
+        self._described: tuple[Mapping[str, str], str, bytes] | None = None
+
+    def describe(self, tenant: str) -> bytes:
+        """Labels with the tenant and the tags, which may be others at any time."""
+        tags = self.run.record.tags
+        known = self._described
+        if known is None or known[0] is not tags or known[1] != tenant:
+            labels = {"run": self.run.record.run, "tenant": tenant} | _tag_labels(tags)
+            known = self._described = (tags, tenant, format_labels(labels))
+        return known[2]
 
     @property
     def series(self) -> int:
         """How many there are at most, without those of pipelines."""
         return _RUN_SERIES + _PROCESS_SERIES * len(self.ranks)
+
+
+def _tag_labels(tags: Mapping[str, str]) -> dict[str, str]:
+    """As many and as long as labels may reasonably be.
+
+    Of two tags that make the same label, the first in the order of names is shown.
+    """
+    labels: dict[str, str] = {}
+    for name in sorted(tags):
+        label = "tag_" + re.sub(r"[^a-zA-Z0-9_]", "_", name)
+        if len(labels) < _MOST_TAGS:
+            labels.setdefault(label, tags[name][:_LONGEST_TAG])
+    return labels
 
 
 def shape_of(run: TrackedRun) -> tuple[int, ...]:
