@@ -7,7 +7,6 @@ from typing import Any, Final, Self
 
 import numpy as np
 import orjson
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import Signature
@@ -80,8 +79,9 @@ def write_lines(
         chosen = slice(start, start + _ROWS)
         numbers = np.ascontiguousarray(sums[chosen]).reshape(-1)
         length = _write(
-            *(rows[chosen], owners.text, owners.edges),
-            *(before.text, before.edges, after.text, after.edges, columns.fractional),
+            rows[chosen],
+            *(owners.text, owners.edges, before.text, before.edges, after.text, after.edges),
+            columns.fractional,
             np.ascontiguousarray(counts[chosen]).reshape(-1),
             numbers,
             np.frombuffer(orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY), np.uint8),
@@ -96,14 +96,8 @@ _MASK: Final = types.Array(types.boolean, 1, "C", readonly=True)
 _TEXT: Final = types.Array(types.uint8, 1, "C")
 
 
-@intrinsic  # type: ignore[misc]
-def _move(_: object, target: types.Array, source: types.Array) -> tuple[Signature, object]:
-    """Copies all of ``source`` to where ``target`` begins.
-
-    A loop takes thrice as long, as it might be told to copy what it has just written.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> ir.Value:  # noqa: ANN401
+def _type_move(_: object, target: types.Array, source: types.Array) -> tuple[Signature, object]:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:  # noqa: ANN401
         to, of = (
             cgutils.create_struct_proxy(array)(context, builder, value)
             for array, value in zip(signature.args, values, strict=True)
@@ -112,6 +106,13 @@ def _move(_: object, target: types.Array, source: types.Array) -> tuple[Signatur
         return context.get_dummy_value()
 
     return types.void(target, source), generate
+
+
+_move: Final[Any] = intrinsic(_type_move)
+"""Copies all of ``source`` to where ``target`` begins.
+
+A loop takes thrice as long, as it might be told to copy what it has just written.
+"""
 
 
 @part(types.int64(BYTES, types.int64, types.int64, _TEXT, types.int64))

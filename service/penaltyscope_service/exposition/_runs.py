@@ -62,6 +62,7 @@ MISSING: Final = Family(
     "Evaluations that had not arrived when later ones had for a while; they may still come.",
 )
 
+
 def collect_runs(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samples]]:
     """What is known of runs and ranks."""
     runs = [entry.run for entry in layout.runs]
@@ -110,4 +111,3 @@ def _progress_at(run: TrackedRun, rank: int) -> float | None:
 def _missing(run: TrackedRun, rank: int, moment: Moment) -> int:
     sources = (source for stream in run.of_rank(rank) for source in stream.sources.values())
     return sum(source.ledger.missing(moment.now, moment.gap_seconds) for source in sources)
-

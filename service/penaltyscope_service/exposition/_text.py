@@ -85,7 +85,8 @@ def _write_group(page: BytesIO, name: str, group: Samples) -> int:
         after=Strings.of([variant + b"} " for variant in group.variants]),
         fractional=np.full(variants, fractional),
     )
-    counts, sums = (_NO_COUNTS, present) if fractional else (present, _NO_SUMS)
+    counts = _NO_COUNTS if fractional else present.astype(np.int64, copy=False)
+    sums = present.astype(np.float64, copy=False) if fractional else _NO_SUMS
     write_lines(page, group.owners, columns, rows, counts, sums)
     return present.size
 
