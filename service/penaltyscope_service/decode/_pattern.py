@@ -67,6 +67,20 @@ def count_alike(data: Bytes, mask: Bytes) -> int:
     return len(data) // stride
 
 
+def _masked(raw: Bytes, mask: Bytes) -> bytes:
+    """The bytes but for bits outside the mask."""
+    common = np.empty_like(mask)
+    put_masked(raw, mask, common)
+    return common.tobytes()
+
+
+@kernel(types.void(BYTES, BYTES, types.uint8[::1]))
+def put_masked(raw: Bytes, mask: Bytes, common: Bytes) -> None:
+    """NumPy would let the interpreter's lock go for so many bytes."""
+    for i in range(len(mask)):
+        common[i] = raw[i] & mask[i]
+
+
 class Patterns:
     """What was seen before: a cache, which changes nothing but how long things take."""
 
@@ -94,7 +108,7 @@ class Patterns:
             return None
         raw = data[start:stop]
         for mask in masks:
-            pattern = self._known.get((raw & mask).tobytes())
+            pattern = self._known.get(_masked(raw, mask))
             if pattern is not None:
                 return pattern
         return None
@@ -155,5 +169,5 @@ class Patterns:
         masks = self._masks.get(length, ())
         if not any(np.array_equal(mask, of_all) for mask in masks):
             self._masks[length] = (of_all, *masks[: _MOST_MASKS - 1])
-        self._known[(raw & of_all).tobytes()] = pattern
+        self._known[_masked(raw, of_all)] = pattern
         self._known_bytes += length
