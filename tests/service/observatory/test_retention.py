@@ -174,7 +174,7 @@ def test_a_service_killed_between_burial_and_deletion_leaves_nothing_behind(
     observatory = open_observatory(tmp_path, clock)
     finish(observatory, clock, "a", "b")
     record = observatory._registry.runs["b"].record
-    observatory._history.bury(record.id, clock.now)
+    observatory._history.bury(record.id, [], clock.now)
     observatory.close()
     observatory = open_observatory(tmp_path, clock)
     finish(observatory, clock, "c")  # gets no number of b's, whose steps are still there
