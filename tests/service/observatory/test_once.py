@@ -46,8 +46,9 @@ def test_a_step_counts_once_in_one_request_in_a_later_one_and_after_a_restart(
     observatory.close()
 
 
+@pytest.mark.parametrize("all_packed", [False, True])
 def test_what_came_since_steps_were_packed_counts_once_after_a_restart(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: Clock, *, all_packed: bool
 ) -> None:
     observatory = open_observatory(tmp_path, clock)
     sent = [batch(make_steps(range(first, first + 600))) for first in range(0, 3000, 600)]
@@ -55,6 +56,10 @@ def test_what_came_since_steps_were_packed_counts_once_after_a_restart(
         assert observatory.ingest([one]).new_steps == 600
     (stream,) = observatory._registry.streams.values()
     assert 0 < sum(stream.loose.values()) < 1024  # the others were packed meanwhile
+    if all_packed:
+        clock.now += 100.0
+        observatory.tidy()
+        assert stream.loose == {}
     for _ in range(2):
         observatory.close()
         observatory = open_observatory(tmp_path, clock)
