@@ -9,6 +9,10 @@ Synchronous = Literal["NORMAL", "FULL"]
 SCHEMA_VERSION: Final = 3
 _APPLICATION_ID: Final = 0x50534350  # "PSCP", so that `file` and we know whose file it is
 _BUSY_SECONDS: Final = 10.0
+_STATEMENTS: Final = 512
+"""That are remembered: some tables have one for every number of rows up to 64."""
+_LOG_PAGES: Final = 4000
+"""When the log is moved to the file: what was written over meanwhile need not be moved."""
 
 GRAVE_TABLE: Final = """
 CREATE TABLE grave (
@@ -116,10 +120,15 @@ class HistoryError(RuntimeError):
 def connect(path: Path, *, timeout_seconds: float = _BUSY_SECONDS) -> sqlite3.Connection:
     """A connection that any one thread at a time may use; transactions are begun explicitly."""
     connection = sqlite3.connect(
-        path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False
+        path,
+        timeout=timeout_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_STATEMENTS,
     )
     # Some builds fill with zeros what is deleted, and write it: five times what packing needs.
     connection.execute("PRAGMA secure_delete = OFF").fetchall()
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}").fetchall()
     return connection
 
 

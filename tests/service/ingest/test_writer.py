@@ -172,7 +172,9 @@ def test_a_request_that_nobody_waits_for_any_more_is_passed_over() -> None:
     writer = start(store)
 
     async def submit() -> None:
-        first, second = (writer.submit(1, decode) for _ in range(2))
+        first = writer.submit(1, decode)
+        await wait_until_taken(store.gate, first)
+        second = writer.submit(1, decode)
         await wait_until_taken(store.gate, second)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
