@@ -2,13 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from penaltyscope_events import FINDINGS
 from penaltyscope_events.names import BASE_TERM
@@ -18,6 +15,7 @@ from penaltyscope_service.aggregate import (
     PipelineAggregate,
     StreamAggregate,
 )
+from penaltyscope_service.exposition._levels import Levels
 from penaltyscope_service.exposition._lines import Strings
 from penaltyscope_service.exposition._text import format_labels
 from penaltyscope_service.registry import TrackedRun
@@ -109,17 +107,6 @@ def shape_of(run: TrackedRun) -> tuple[int, ...]:
     return (len(run.processes), *(len(s.aggregate.names) for s in run.streams.values()))
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """At most one rank of each pipeline."""
-
-    streams: list[StreamAggregate] = field(default_factory=list)
-    pipelines: list[int] = field(default_factory=list)
-    """For each stream, the place of its pipeline among all."""
-    terms: list[NDArray[np.int64]] = field(default_factory=list)
-    """For each stream, the places of its terms among all."""
-
-
 @dataclass(frozen=True)
 class Layout:
     """Everything that has series, in the order of the text."""
@@ -163,22 +150,9 @@ class Layout:
         return _flat(pipeline.stream_terms for pipeline in self.pipelines)
 
     @cached_property
-    def levels(self) -> Sequence[Level]:
-        """The lowest rank of every pipeline, then the next of those that have one, and so on."""
-        levels: list[Level] = []
-        terms = 0
-        for number, pipeline in enumerate(self.pipelines):
-            aggregate = pipeline.aggregate
-            count = len(aggregate.terms)
-            places = aggregate.places or (np.arange(count),)
-            for level, stream in enumerate(aggregate.streams.values()):
-                if level == len(levels):
-                    levels.append(Level())
-                levels[level].streams.append(stream)
-                levels[level].pipelines.append(number)
-                levels[level].terms.append(terms + places[level])
-            terms += count
-        return levels
+    def levels(self) -> Levels:
+        """The same streams, level by level."""
+        return Levels.of([pipeline.aggregate for pipeline in self.pipelines])
 
     @cached_property
     def streams(self) -> list[StreamAggregate]:

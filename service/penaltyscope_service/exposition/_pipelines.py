@@ -1,27 +1,20 @@
 """The families of pipelines and their terms."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from penaltyscope_events import FINDINGS
 from penaltyscope_service.aggregate import (
     DURATION_BOUNDS,
     KINDS,
     NORM_BOUNDS,
-    StreamAggregate,
-    combine,
     read_windows,
 )
 from penaltyscope_service.exposition._layout import Layout
 from penaltyscope_service.exposition._moment import Moment
 from penaltyscope_service.exposition._text import Family, Histograms, Samples
-
-Array = NDArray[Any]
-Column = Callable[[StreamAggregate], Array]
-Function = Callable[[Array, Array], Array]
 
 _LAST_FINITE: Final = "at the latest evaluation at which it was finite, on the lowest rank"
 
@@ -92,51 +85,40 @@ NONFINITE: Final = Family(
 
 def collect_pipelines(layout: Layout) -> Iterator[tuple[Family, Samples | Histograms]]:
     """What is known of pipelines."""
-    if not layout.levels:
+    if not layout.pipelines:
         return
-    owners, streams = layout.pipeline_owners, layout.streams
-
-    def total(column: Column) -> Array:
-        first, *others = _stack(layout, column)
-        for level, part in zip(layout.levels[1:], others, strict=True):
-            first[level.pipelines] += part
-        return first
-
-    yield STEPS, Samples(layout.stream_owners, np.array([s.steps for s in streams], np.int64))
-    gauges = np.concatenate([stream.gauges.finite for stream in layout.levels[0].streams])
+    owners, levels = layout.pipeline_owners, layout.levels
+    lowest = levels.streams[: len(owners)]
+    yield (
+        STEPS,
+        Samples(layout.stream_owners, np.array([s.steps for s in layout.streams], np.int64)),
+    )
+    gauges = np.concatenate([stream.gauges.finite for stream in lowest])
     for i, family in enumerate(GAUGES):
         yield family, Samples(owners, gauges[:, i])
-    counts, sums = total(lambda s: s.durations.counts), total(lambda s: s.durations.sums)
+    counts = levels.total(levels.stack(lambda s: s.durations.counts))
+    sums = levels.total(levels.stack(lambda s: s.durations.sums))
     yield DURATION, Histograms(owners, counts, sums, DURATION_BOUNDS)
 
 
 def collect_terms(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samples | Histograms]]:
     """What is known of terms."""
-    if not layout.levels:
+    if not layout.pipelines:
         return
-    owners = layout.term_owners
-    places = [np.concatenate(level.terms) for level in layout.levels]
-
-    def combine_all(parts: Sequence[Array], function: Function) -> Array:
-        return _combine(parts, places, len(owners), function)
-
-    def take(column: Column) -> Array:
-        return combine_all(_stack(layout, column), lambda _, lower: lower)
-
-    def add(column: Column) -> Array:
-        return combine_all(_stack(layout, column), np.add)
-
-    gauges = take(lambda s: s.terms.gauges.finite)
+    owners, levels = layout.term_owners, layout.levels
+    gauges = levels.stack(lambda s: s.terms.gauges.finite)[levels.lowest]
     for i, family in enumerate(TERM_GAUGES):
         yield family, Samples(owners, gauges[:, i])
-    windows = ([stream.terms.window for stream in level.streams] for level in layout.levels)
-    seen = combine_all([read_windows(some, moment.period) for some in windows], np.fmax)
+    windows = [stream.terms.window for stream in levels.streams]
+    seen = levels.combine(read_windows(windows, moment.period), np.fmax)
     # A run whose steps are rare keeps its last number, so that its series do not come and go.
     peaks = np.where(np.isnan(seen), gauges[:, [0, 3]], seen)
     for i, family in enumerate(WINDOW_GAUGES):
         yield family, Samples(owners, peaks[:, i])
-    yield BASELINE, Samples(owners, take(lambda s: s.terms.baseline.value))
-    counts, sums = add(lambda s: s.terms.norms.counts), add(lambda s: s.terms.norms.sums)
+    baselines = levels.stack(lambda s: s.terms.baseline.value)[levels.lowest]
+    yield BASELINE, Samples(owners, baselines)
+    counts = levels.combine(levels.stack(lambda s: s.terms.norms.counts), np.add)
+    sums = levels.combine(levels.stack(lambda s: s.terms.norms.sums), np.add)
     yield DISTRIBUTION, Histograms(owners, counts, sums, NORM_BOUNDS)
 
 
@@ -153,15 +135,3 @@ def collect_nonfinite(layout: Layout) -> tuple[Family, list[Samples]]:
         Samples(layout.stream_term_owners, np.concatenate(of_terms), findings),
         Samples(layout.base_owners, np.concatenate(of_base), base),
     ]
-
-
-def _stack(layout: Layout, column: Column) -> list[Array]:
-    """A column of all streams, one array for each level."""
-    return [np.concatenate([column(s) for s in level.streams]) for level in layout.levels]
-
-
-def _combine(
-    parts: Sequence[Array], places: Sequence[NDArray[np.int64]], count: int, function: Function
-) -> Array:
-    """What ranks have in common; where nothing has more than one, everything is in its place."""
-    return combine(parts, places, count, function) if len(parts) > 1 else parts[0]
