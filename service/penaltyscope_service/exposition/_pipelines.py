@@ -89,10 +89,8 @@ def collect_pipelines(layout: Layout) -> Iterator[tuple[Family, Samples | Histog
         return
     owners, levels = layout.pipeline_owners, layout.levels
     lowest = levels.streams[: len(owners)]
-    yield (
-        STEPS,
-        Samples(layout.stream_owners, np.array([s.steps for s in layout.streams], np.int64)),
-    )
+    steps = np.array([stream.steps for stream in layout.streams], np.int64)
+    yield STEPS, Samples(layout.stream_owners, steps)
     gauges = np.concatenate([stream.gauges.finite for stream in lowest])
     for i, family in enumerate(GAUGES):
         yield family, Samples(owners, gauges[:, i])
@@ -125,13 +123,13 @@ def collect_terms(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samp
 def collect_nonfinite(layout: Layout) -> tuple[Family, list[Samples]]:
     """The counters of findings, which exist at 0 from the first evaluation on."""
     streams = layout.streams
-    findings = [f',stage="{f.stage}",kind="{f.kind}"'.encode() for f in FINDINGS]
-    base = [f',stage="value",kind="{kind}"'.encode() for kind in KINDS]
-    of_terms = [stream.terms.nonfinite for stream in streams]
-    of_base = [stream.base_nonfinite for stream in streams]
     if not streams:
         return NONFINITE, []
+    findings = [f',stage="{f.stage}",kind="{f.kind}"'.encode() for f in FINDINGS]
+    base = [f',stage="value",kind="{kind}"'.encode() for kind in KINDS]
+    of_terms = np.concatenate([stream.terms.nonfinite for stream in streams])
+    of_base = np.concatenate([stream.base_nonfinite for stream in streams])
     return NONFINITE, [
-        Samples(layout.stream_term_owners, np.concatenate(of_terms), findings),
-        Samples(layout.base_owners, np.concatenate(of_base), base),
+        Samples(layout.stream_term_owners, of_terms, findings),
+        Samples(layout.base_owners, of_base, base),
     ]
