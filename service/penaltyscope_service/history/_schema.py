@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 Synchronous = Literal["NORMAL", "FULL"]
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 _APPLICATION_ID: Final = 0x50534350  # "PSCP", so that `file` and we know whose file it is
 _BUSY_SECONDS: Final = 10.0
 _STATEMENTS: Final = 512
@@ -70,7 +70,7 @@ CREATE TABLE source (
     id INTEGER PRIMARY KEY,
     stream INTEGER NOT NULL REFERENCES stream,
     incarnation TEXT NOT NULL,
-    high INTEGER NOT NULL,
+    high INTEGER NOT NULL,  -- less than its blocks say, until those are packed
     lost INTEGER NOT NULL,
     gaps TEXT  -- JSON: [[start, stop, since], ...]
 );
