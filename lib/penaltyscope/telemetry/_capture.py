@@ -19,7 +19,7 @@ from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import Layout, Statistics
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._columns import block
-from penaltyscope.telemetry._rows import Row, forward_parts, width
+from penaltyscope.telemetry._rows import Row, forward_parts, stretch, width
 from penaltyscope.telemetry._spanned import ReadContext
 from penaltyscope.telemetry._transfer import Copy, Numbers, Transfer
 
@@ -179,4 +179,4 @@ class Captures:
             for i, t in enumerate(times)
         ]
         # Numbered on the device, so in an incarnation of their own.
-        return [block(rows, numbers, f"{self._incarnation}-{number}")] if rows else []
+        return [block(stretch(rows), numbers, f"{self._incarnation}-{number}")] if rows else []

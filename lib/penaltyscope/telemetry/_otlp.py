@@ -80,7 +80,7 @@ class OTLPSender:
     def send(self, steps: Sequence[Steps], events: Sequence[Event]) -> None:
         """Encodes the steps and events, and sends them or puts them into the next request."""
         parts = [_Part(encode_events(events), 0)] if events else []
-        parts += [_Part(encode_steps(s.block, s.traces), len(s.block)) for s in steps]
+        parts += [_Part(encode_steps(s.made, s.traces), len(s.made)) for s in steps]
         with self._changed:
             self._open.extend(parts)
             self._open_bytes += sum(len(part.data) for part in parts)
