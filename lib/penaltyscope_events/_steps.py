@@ -83,7 +83,7 @@ def _only_form(block: StepBlock, traces: Sequence[Trace]) -> Form | None:
 
 
 def _plain_form(steps: PlainSteps, traces: Sequence[Trace]) -> Form | None:
-    if not len(steps) or traces.count(None) < len(steps):
+    if not steps.step or traces.count(None) < len(traces):
         return None
     return _bare_form(steps.step, steps.seq, steps.has_base, len(steps.terms))
 
@@ -114,7 +114,7 @@ def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _plain(steps: PlainSteps, form: Form) -> bytearray:
     terms, numbers = len(steps.terms), steps.numbers
-    rows = _Rows(template(steps.pipeline, steps.incarnation, terms, form), len(steps))
+    rows = _Rows(template(steps.pipeline, steps.incarnation, terms, form), len(steps.step))
     counted = np.array((steps.start_ns, steps.stop_ns, steps.step, steps.seq), np.int64)
     rows.write_times(counted[:2])
     rows.write_counts(counted[2:], form)
@@ -124,7 +124,7 @@ def _plain(steps: PlainSteps, form: Form) -> bytearray:
     rows.write(names.TOTAL, numbers[:, 2])
     rows.write(names.TOTAL_GRADIENT_NORM, numbers[:, 3])
     rows.write(names.TERM_VALUE, numbers[:, 4 : 4 + terms])
-    rows.write(names.TERM_WEIGHT, np.broadcast_to(steps.weight, (len(steps), terms)))
+    rows.write(names.TERM_WEIGHT, steps.weight)
     rows.write(names.TERM_CONTRIBUTION, numbers[:, 4 + terms : 4 + 2 * terms])
     rows.write(names.TERM_GRADIENT_NORM, numbers[:, 4 + 2 * terms :])
     return rows.data
@@ -177,12 +177,14 @@ class _Rows:
 
     def __init__(self, one: Template, count: int) -> None:
         self.data = bytearray(one.data) * count
+        self._count = count
         self._slots = one.slots
         self._width = len(one.data)
 
     def write(self, slot: str, column: NDArray[np.float64]) -> None:
-        """Puts ``[N]`` doubles, or ``[N, T]`` elements of an array, in place."""
-        self._view(slot, column.shape, _DOUBLE, DOUBLE_STRIDE)[...] = column
+        """Puts ``[N]`` doubles, or ``[N, T]`` or ``[1, T]`` elements of an array, in place."""
+        shape = self._count, *column.shape[1:]
+        self._view(slot, shape, _DOUBLE, DOUBLE_STRIDE)[...] = column
 
     def write_times(self, times_ns: NDArray[np.int64]) -> None:
         """Puts ``[2, N]`` times of start and stop in both of their places."""

@@ -23,7 +23,7 @@ def encode_request(identity: RunIdentity, scopes: Iterable[bytes]) -> bytes:
 
 def enclose(resource: bytes, scopes: Iterable[bytes]) -> bytes:
     """The same, for a resource that was encoded before."""
-    parts = [message(0x0A, resource)]
+    parts = [_field(resource)]
     for scope in scopes:
         parts += head(0x12, len(scope)), scope
     return b"".join((head(0x0A, sum(map(len, parts))), *parts))
@@ -58,6 +58,11 @@ def _event_record(event: Event) -> bytes:
         + b"".join(attribute(key, value) for key, value in event.attributes.items())
         + message(0x62, event.name.encode())
     )
+
+
+@lru_cache(maxsize=64)
+def _field(resource: bytes) -> bytes:
+    return message(0x0A, resource)
 
 
 @lru_cache(maxsize=64)

@@ -23,7 +23,7 @@ class PlainSteps:
     incarnation: str
     terms: tuple[str, ...]
     weight: NDArray[np.float64]
-    """``[T]``, the same at all steps, or ``[N, T]``."""
+    """``[1, T]``, the same at all steps, or ``[N, T]``."""
     has_base: bool
     step: Sequence[int]
     seq: Sequence[int]

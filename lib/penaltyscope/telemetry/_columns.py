@@ -82,9 +82,9 @@ def _constant(weights: Sequence[tuple[float | Tensor, ...]]) -> bool:
 
 @lru_cache(maxsize=64)
 def _factors(weights: tuple[float, ...]) -> tuple[Numbers, Numbers]:
-    """``[T]``; and what makes contributions of values, for each column of a sheet."""
+    """``[1, T]``; and what makes contributions of values, for each column of a sheet."""
     same = (1.0,) * len(weights)
-    return np.array(weights, np.float64), np.array((1.0,) * 4 + same + weights + same)
+    return np.array([weights], np.float64), np.array((1.0,) * 4 + same + weights + same)
 
 
 def _complete(

@@ -41,6 +41,7 @@ class Connection:
     def __init__(self, destination: Destination, headers: Mapping[str, str]) -> None:
         self._destination = destination
         self._url = urlsplit(destination.url)
+        self._encrypted = self._url.scheme == "https"
         self._head = _head(destination.url, headers)
         self._connection: http.client.HTTPConnection | None = None
         self._stream: _Stream | None = None
@@ -65,7 +66,7 @@ class Connection:
     @property
     def at_hand(self) -> bool:
         """Whether one is open that is not encrypted: what that sends may have to wait to read."""
-        return self._stream is not None and self._url.scheme != "https"
+        return self._stream is not None and not self._encrypted
 
     def offer(self, body: bytes) -> bool:
         """Sends the body without waiting; ``answer`` brings the answer, and is to be called next.
@@ -127,7 +128,7 @@ class Connection:
     def _open(self, timeout_seconds: float) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
         connection: http.client.HTTPConnection
-        if self._url.scheme == "https":
+        if self._encrypted:
             context = ssl.create_default_context(cafile=self._destination.certificate_file)
             if (certificate := self._destination.client_certificate_file) is not None:
                 context.load_cert_chain(certificate, self._destination.client_key_file)
