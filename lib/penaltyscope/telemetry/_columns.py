@@ -39,7 +39,7 @@ def block(rows: Stretch, numbers: Numbers, incarnation: str) -> Steps:
         sheet *= factors
     else:
         weights, flags = _complete(rows, numbers, sheet, finite=ordinary)
-    if first.dtype.itemsize <= torch.float32.itemsize:
+    if first.dtype is not torch.float64:
         round_off(sheet, _bits(len(layout.terms)), ordinary=ordinary)
     plain = PlainSteps(
         pipeline=rows.pipelines[0].name,

@@ -31,6 +31,9 @@ class Response(NamedTuple):
     body: bytes
 
 
+_ACCEPTED = Response(200, {"content-length": "0"}, b"")
+
+
 class Connection:
     """Opened by the first post, and again when the server has closed it; used by one at a time.
 
@@ -95,7 +98,10 @@ class Connection:
             raise ConnectionResetError("the connection was closed before an answer came")
         try:
             self._stream.send(b"", timeout_seconds)
-            response, reusable = _read(self._stream)
+            if self._stream.accepted():
+                response, reusable = _ACCEPTED, True
+            else:
+                response, reusable = _read(self._stream)
         except BlockingIOError:
             self._stream.begin_again()
             raise
@@ -187,6 +193,25 @@ class _Stream:
     def begin_again(self) -> None:
         """Gives what was asked for since the last ``forget`` once more."""
         self._at = 0
+
+    def accepted(self) -> bool:
+        """Whether the answer is a yes with no body and nothing to heed, which is then behind us.
+
+        Most are. To take one apart costs more than to read it.
+        """
+        if not self._data:
+            self._data = self._more()
+        head = self._data.lower()
+        plain = (
+            head.startswith(b"http/1.1 200 ")
+            and head.find(b"\r\n\r\n") == len(head) - 4
+            and b"\r\ncontent-length: 0\r\n" in head
+            and b"\r\nconnection:" not in head
+            and b"\r\ntransfer-encoding:" not in head
+        )
+        if plain:
+            self._at = len(head)
+        return plain
 
     def forget(self) -> None:
         """Drops what was asked for."""

@@ -1,9 +1,9 @@
 """Evaluations as the training thread left them, and their numbers side by side."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ Row = tuple[Pipeline, int, Statistics, Context | None, object]
 of its numbers has to wait for."""
 
 
-class Stretch(NamedTuple):
+@dataclass(slots=True)
+class Stretch:
     """Evaluations of one kind in order, column by column."""
 
     pipelines: Sequence[Pipeline]
@@ -80,7 +81,8 @@ def at_hand(rows: Stretch) -> Numbers | None:
         return None
     # Those of one kind are all of one type.
     together = b"".join(rows.numbers)  # type: ignore[arg-type]
-    return np.frombuffer(together).reshape(len(rows.numbers), -1)
+    count = len(rows.numbers)
+    return np.ndarray((count, len(together) // (8 * count)), np.float64, together)
 
 
 def gather(rows: Stretch) -> Tensor:
