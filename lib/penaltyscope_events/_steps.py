@@ -29,6 +29,16 @@ Trace = tuple[bytes, bytes] | None
 """Trace id (16 bytes) and span id (8 bytes) of a step, where there was a span."""
 
 _DOUBLE, _INTEGER, _BYTE = np.dtype("<f8"), np.dtype("<i8"), np.dtype("u1")
+_NUMBERS = (
+    names.DURATION,
+    names.BASE,
+    names.TOTAL,
+    names.TOTAL_GRADIENT_NORM,
+    names.TERM_VALUE,
+    names.TERM_WEIGHT,
+    names.TERM_CONTRIBUTION,
+    names.TERM_GRADIENT_NORM,
+)
 _TIME_STRIDE = 9
 """Bytes from the time of a record to the time it was observed: the one, and the other's tag."""
 _VARINT_LIMITS = np.array([1 << 7 * digits for digits in range(1, 10)], np.uint64)
@@ -118,15 +128,13 @@ def _plain(steps: PlainSteps, form: Form) -> bytearray:
     counted = np.array((steps.start_ns, steps.stop_ns, steps.step, steps.seq), np.int64)
     rows.write_times(counted[:2])
     rows.write_counts(counted[2:], form)
-    rows.write(names.DURATION, numbers[:, 0])
-    if form.has_base:
-        rows.write(names.BASE, numbers[:, 1])
-    rows.write(names.TOTAL, numbers[:, 2])
-    rows.write(names.TOTAL_GRADIENT_NORM, numbers[:, 3])
-    rows.write(names.TERM_VALUE, numbers[:, 4 : 4 + terms])
-    rows.write(names.TERM_WEIGHT, steps.weight)
-    rows.write(names.TERM_CONTRIBUTION, numbers[:, 4 + terms : 4 + 2 * terms])
-    rows.write(names.TERM_GRADIENT_NORM, numbers[:, 4 + 2 * terms :])
+    rows.write_numbers(
+        *numbers.T[:4],
+        numbers[:, 4 : 4 + terms],
+        steps.weight,
+        numbers[:, 4 + terms : 4 + 2 * terms],
+        numbers[:, 4 + 2 * terms :],
+    )
     return rows.data
 
 
@@ -145,15 +153,16 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form)
     if (form.flagged or form.has_base) and np.count_nonzero(nonfinite := block.nonfinite[part]):
         severity = np.where(nonfinite, SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
         rows.write_bytes("severity", severity[:, None])
-    if form.has_base:
-        rows.write(names.BASE, block.base[part])
-    rows.write(names.DURATION, block.duration[part])
-    rows.write(names.TOTAL, block.total[part])
-    rows.write(names.TOTAL_GRADIENT_NORM, block.total_gradient_norm[part])
-    rows.write(names.TERM_VALUE, block.value[part])
-    rows.write(names.TERM_WEIGHT, block.weight[part])
-    rows.write(names.TERM_CONTRIBUTION, block.contribution[part])
-    rows.write(names.TERM_GRADIENT_NORM, block.gradient_norm[part])
+    rows.write_numbers(
+        block.duration[part],
+        block.base[part],
+        block.total[part],
+        block.total_gradient_norm[part],
+        block.value[part],
+        block.weight[part],
+        block.contribution[part],
+        block.gradient_norm[part],
+    )
     if form.flagged:
         rows.write_flags(block.flags[part], np.array(form.wide_flags, bool))
     return rows.data
@@ -181,10 +190,15 @@ class _Rows:
         self._slots = one.slots
         self._width = len(one.data)
 
-    def write(self, slot: str, column: NDArray[np.float64]) -> None:
-        """Puts ``[N]`` doubles, or ``[N, T]`` or ``[1, T]`` elements of an array, in place."""
-        shape = self._count, *column.shape[1:]
-        self._view(slot, shape, _DOUBLE, DOUBLE_STRIDE)[...] = column
+    def write_numbers(self, *columns: NDArray[np.float64]) -> None:
+        """Puts ``[N]`` doubles, or ``[N, T]`` or ``[1, T]`` elements of an array, in their places.
+
+        There is one for each of ``_NUMBERS``; those that have no place are passed over.
+        """
+        for slot, column in zip(_NUMBERS, columns, strict=True):
+            if slot in self._slots:
+                shape = self._count, *column.shape[1:]
+                self._view(slot, shape, _DOUBLE, DOUBLE_STRIDE)[...] = column
 
     def write_times(self, times_ns: NDArray[np.int64]) -> None:
         """Puts ``[2, N]`` times of start and stop in both of their places."""
