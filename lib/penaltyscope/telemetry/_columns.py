@@ -22,6 +22,8 @@ from penaltyscope.telemetry._transfer import Numbers
 from penaltyscope_events import PlainSteps, TermFlag, complete_flags
 
 _NOT_MEASURED = int(TermFlag.NORM_NOT_MEASURED)  # arithmetic of flags costs more than of arrays
+_ORDINARY = 1e300
+"""Far below the largest double."""
 _LARGE_SCALE = 256.0
 """A gradient scaler starts at 65,536; what people multiply a loss by themselves is smaller."""
 
@@ -57,8 +59,9 @@ def block(rows: Stretch, numbers: Numbers, incarnation: str) -> Steps:
 
 def _ordinary(numbers: Numbers) -> bool:
     """Whether all are finite, and so far from infinite that rounding leaves them so."""
-    # One call, which knows no warnings; a square is infinite long before its root.
-    return bool(np.vdot(numbers, numbers) < np.inf)
+    # A scalar product would be one call for both, but may wake the threads of a BLAS for it.
+    least, most = np.minimum.reduce(numbers, axis=None), np.maximum.reduce(numbers, axis=None)
+    return bool(least > -_ORDINARY and most < _ORDINARY)
 
 
 def _steady(layout: Layout) -> bool:
