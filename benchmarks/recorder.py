@@ -54,7 +54,8 @@ def recording(watched: ps.Pipeline) -> Callable[[ps.PipelineResult], None]:
         audience = watched._audience
         if audience.starts:
             audience.start(watched, watched.step)
-        audience.stop(watched, result)
+        stop = audience.stop
+        stop(watched, result)
 
     return record
 

@@ -20,7 +20,10 @@ class Audience:
     __slots__ = ("_deaf", "_exceptions", "_observers", "_stops", "starts", "stop")
 
     stop: Callable[[object, object], None]
-    """Tells of an evaluation and its result; what it raises is for ``fail``."""
+    """Tells of an evaluation and its result; what it raises is for ``fail``.
+
+    To be read before it is called: the interpreter would look for a method in the class.
+    """
     starts: _Hearing
     """Those who want to hear of the start; without them ``start`` need not be called."""
 

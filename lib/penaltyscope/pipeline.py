@@ -208,8 +208,9 @@ class Pipeline(nn.Module):
                 audience.exception(self, now, error)
             raise
         if recorded:
+            stop = audience.stop
             try:
-                audience.stop(self, result)
+                stop(self, result)
             except Exception:  # noqa: BLE001  # whatever an observer does, training goes on
                 audience.fail()
             self.step = now + self.counts_steps

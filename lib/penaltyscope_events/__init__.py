@@ -19,6 +19,7 @@ from penaltyscope_events.flags import (
 )
 from penaltyscope_events.jsonl import event_lines, step_lines
 from penaltyscope_events.jsonl_reader import read_lines
+from penaltyscope_events.plain import PlainSteps
 from penaltyscope_events.records import resource_attributes, step_events
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Event",
     "Finding",
     "InvalidLineError",
+    "PlainSteps",
     "RunIdentity",
     "StepBlock",
     "TermFlag",

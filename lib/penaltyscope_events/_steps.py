@@ -6,57 +6,61 @@ length (digits of the step, a task loss, flags, a span) starts a stretch with a 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import names
-from penaltyscope_events._protobuf import attribute, message
+from penaltyscope_events._template import (
+    DOUBLE_STRIDE,
+    SEVERITY_ERROR,
+    SEVERITY_INFO,
+    Form,
+    Template,
+    template,
+)
 from penaltyscope_events.block import StepBlock
+from penaltyscope_events.plain import PlainSteps
 
 Trace = tuple[bytes, bytes] | None
 """Trace id (16 bytes) and span id (8 bytes) of a step, where there was a span."""
 
-SEVERITY_INFO = 9
-SEVERITY_ERROR = 17
-
 _DOUBLE, _INTEGER, _BYTE = np.dtype("<f8"), np.dtype("<i8"), np.dtype("u1")
-_DOUBLE_STRIDE = 11
-"""Bytes of a double in an ArrayValue: values (1), length 9, double_value (4), and the double."""
+_NUMBERS = (
+    names.DURATION,
+    names.BASE,
+    names.TOTAL,
+    names.TOTAL_GRADIENT_NORM,
+    names.TERM_VALUE,
+    names.TERM_WEIGHT,
+    names.TERM_CONTRIBUTION,
+    names.TERM_GRADIENT_NORM,
+)
 _TIME_STRIDE = 9
 """Bytes from the time of a record to the time it was observed: the one, and the other's tag."""
-_SHIFTS = 7 * np.arange(10, dtype=np.uint64)[:, None]
-_MORE = np.array([0x80] * 9 + [0], np.uint64)[:, None]
-"""What tells that another byte follows: in all but the last."""
 _VARINT_LIMITS = np.array([1 << 7 * digits for digits in range(1, 10)], np.uint64)
 
 
-def encode_records(block: StepBlock, traces: Sequence[Trace]) -> Iterator[bytearray]:
+def encode_records(steps: StepBlock | PlainSteps, traces: Sequence[Trace]) -> Iterator[bytearray]:
     """The start and the stop record of every step, as entries of ``ScopeLogs.log_records`` (2).
 
     They follow each other in pieces of any size.
     """
+    if not isinstance(steps, PlainSteps):
+        block = steps
+    elif (only := _plain_form(steps, traces)) is not None:
+        yield _plain(steps, only)
+        return
+    else:
+        block = steps.block()
     for part, form in _stretches(block, traces):
         yield _stretch(block, traces, part, form)
 
 
-class _Form(NamedTuple):
-    """What the lengths of a step's records depend on."""
-
-    step_digits: int
-    seq_digits: int
-    has_base: bool
-    traced: bool
-    flagged: bool
-    wide_flags: tuple[bool, ...]
-    """For each term, whether its flags take two bytes."""
-
-
-def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slice, _Form]]:
+def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slice, Form]]:
     count, terms = block.flags.shape
     if count and (only := _only_form(block, traces)) is not None:
         yield slice(0, count), only
@@ -75,26 +79,34 @@ def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slic
         if first < last:
             step, seq, *rest = forms[:, first].tolist()
             base, traced, flagged, *wide = map(bool, rest)
-            yield slice(first, last), _Form(step, seq, base, traced, flagged, tuple(wide))
+            yield slice(first, last), Form(step, seq, base, traced, flagged, tuple(wide))
 
 
-def _only_form(block: StepBlock, traces: Sequence[Trace]) -> _Form | None:
+def _only_form(block: StepBlock, traces: Sequence[Trace]) -> Form | None:
     """That of all steps, if none has flags or a span: what most blocks are, for little."""
     count, terms = block.flags.shape
     with_base = np.count_nonzero(block.has_base)
     if with_base % count or traces.count(None) < count or np.count_nonzero(block.flags):
         return None
-    digits = []
-    for column in (block.step, block.seq):
-        numbers = column.tolist()  # so few that Python is quicker
-        least = _digits_of(min(numbers))
-        if least != _digits_of(max(numbers)):
-            return None
-        digits.append(least)
-    return _Form(
-        digits[0],
-        digits[1],
-        has_base=bool(with_base),
+    # So few that Python is quicker.
+    return _bare_form(block.step.tolist(), block.seq.tolist(), bool(with_base), terms)
+
+
+def _plain_form(steps: PlainSteps, traces: Sequence[Trace]) -> Form | None:
+    if not steps.step or traces.count(None) < len(traces):
+        return None
+    return _bare_form(steps.step, steps.seq, steps.has_base, len(steps.terms))
+
+
+def _bare_form(step: Sequence[int], seq: Sequence[int], has_base: bool, terms: int) -> Form | None:
+    """That of steps without flags and spans, if their numbers are all as long."""
+    step_digits, seq_digits = _digits_of(min(step)), _digits_of(min(seq))
+    if step_digits != _digits_of(max(step)) or seq_digits != _digits_of(max(seq)):
+        return None
+    return Form(
+        step_digits,
+        seq_digits,
+        has_base=has_base,
         traced=False,
         flagged=False,
         wide_flags=(False,) * terms,
@@ -110,15 +122,29 @@ def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
     return _VARINT_LIMITS.searchsorted(column.view(np.uint64), side="right") + 1
 
 
-def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form) -> bytearray:
-    template = _template(block.pipeline, block.incarnation, len(block.terms), form)
-    rows = _Rows(template, part.stop - part.start)
-    step = _varints(block.step[part], form.step_digits)
-    seq = _varints(block.seq[part], form.seq_digits)
-    rows.write_times("start times", block.start_ns[part])
-    rows.write_times("stop times", block.stop_ns[part])
-    rows.write_twice("step", step)
-    rows.write_twice("seq", seq)
+def _plain(steps: PlainSteps, form: Form) -> bytearray:
+    terms, numbers = len(steps.terms), steps.numbers
+    rows = _Rows(template(steps.pipeline, steps.incarnation, terms, form), len(steps.step))
+    counted = np.array((steps.start_ns, steps.stop_ns, steps.step, steps.seq), np.int64)
+    rows.write_times(counted[:2])
+    rows.write_counts(counted[2:], form)
+    rows.write_numbers(
+        *numbers.T[:4],
+        numbers[:, 4 : 4 + terms],
+        steps.weight,
+        numbers[:, 4 + terms : 4 + 2 * terms],
+        numbers[:, 4 + 2 * terms :],
+    )
+    return rows.data
+
+
+def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form) -> bytearray:
+    bytes_of_one = template(block.pipeline, block.incarnation, len(block.terms), form)
+    rows = _Rows(bytes_of_one, part.stop - part.start)
+    columns = block.start_ns, block.stop_ns, block.step, block.seq
+    counted = np.array([column[part] for column in columns], np.int64)
+    rows.write_times(counted[:2])
+    rows.write_counts(counted[2:], form)
     if form.traced:
         ids = b"".join(trace + span for trace, span in filter(None, traces[part]))
         both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
@@ -127,58 +153,75 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: _Form
     if (form.flagged or form.has_base) and np.count_nonzero(nonfinite := block.nonfinite[part]):
         severity = np.where(nonfinite, SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
         rows.write_bytes("severity", severity[:, None])
-    if form.has_base:
-        rows.write(names.BASE, block.base[part])
-    rows.write(names.DURATION, block.duration[part])
-    rows.write(names.TOTAL, block.total[part])
-    rows.write(names.TOTAL_GRADIENT_NORM, block.total_gradient_norm[part])
-    rows.write(names.TERM_VALUE, block.value[part])
-    rows.write(names.TERM_WEIGHT, block.weight[part])
-    rows.write(names.TERM_CONTRIBUTION, block.contribution[part])
-    rows.write(names.TERM_GRADIENT_NORM, block.gradient_norm[part])
+    rows.write_numbers(
+        block.duration[part],
+        block.base[part],
+        block.total[part],
+        block.total_gradient_norm[part],
+        block.value[part],
+        block.weight[part],
+        block.contribution[part],
+        block.gradient_norm[part],
+    )
     if form.flagged:
         rows.write_flags(block.flags[part], np.array(form.wide_flags, bool))
     return rows.data
 
 
-def _varints(column: NDArray[np.int64], digits: int) -> NDArray[np.uint8]:
-    """``[N, digits]``: numbers of that many bytes each, seven bits a byte, the lowest first."""
-    shifts, more = _SHIFTS[:digits], _MORE[-digits:]
-    # Digit by digit: arrays are quick along their long side only.
-    bytes_ = (column.view(np.uint64) >> shifts | more).astype(np.uint8)
-    return bytes_.T
+@lru_cache(maxsize=64)
+def _varint(*digits: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """For columns of numbers of so many bytes: what makes the ``D`` bytes of the longest.
 
-
-@dataclass(frozen=True, slots=True)
-class _Template:
-    """The bytes of one step, and where its numbers stand in them."""
-
-    data: bytes
-    slots: dict[str, int]
+    By how much a number is shifted for each of them, ``[D, 1, 1]``; and what tells that another
+    follows, ``[D, C, 1]``.
+    """
+    most = max(digits)
+    more = [[0x80 if place < last - 1 else 0 for last in digits] for place in range(most)]
+    shifts = 7 * np.arange(most, dtype=np.uint64)
+    return shifts[:, None, None], np.array(more, np.uint64)[:, :, None]
 
 
 class _Rows:
     """Copies of a template, one for each step."""
 
-    def __init__(self, template: _Template, count: int) -> None:
-        self.data = bytearray(template.data) * count
-        self._slots = template.slots
-        self._width = len(template.data)
+    def __init__(self, one: Template, count: int) -> None:
+        self.data = bytearray(one.data) * count
+        self._count = count
+        self._slots = one.slots
+        self._width = len(one.data)
 
-    def write(self, slot: str, column: NDArray[np.float64]) -> None:
-        """Puts ``[N]`` doubles, or ``[N, T]`` elements of an array, in place."""
-        self._view(slot, column.shape, _DOUBLE, _DOUBLE_STRIDE)[...] = column
+    def write_numbers(self, *columns: NDArray[np.float64]) -> None:
+        """Puts ``[N]`` doubles, or ``[N, T]`` or ``[1, T]`` elements of an array, in their places.
 
-    def write_times(self, slot: str, time_ns: NDArray[np.int64]) -> None:
-        """Puts ``[N]`` times in both of their places."""
-        self._view(slot, (len(time_ns), 2), _INTEGER, _TIME_STRIDE)[...] = time_ns[:, None]
+        There is one for each of ``_NUMBERS``; those that have no place are passed over.
+        """
+        for slot, column in zip(_NUMBERS, columns, strict=True):
+            if slot in self._slots:
+                shape = self._count, *column.shape[1:]
+                self._view(slot, shape, _DOUBLE, DOUBLE_STRIDE)[...] = column
+
+    def write_times(self, times_ns: NDArray[np.int64]) -> None:
+        """Puts ``[2, N]`` times of start and stop in both of their places."""
+        first = self._slots["start times"]
+        strides = self._width, self._slots["stop times"] - first, _TIME_STRIDE
+        shape = times_ns.shape[1], 2, 2
+        np.ndarray(shape, _INTEGER, self.data, first, strides)[...] = times_ns.T[:, :, None]
+
+    def write_counts(self, counts: NDArray[np.int64], form: Form) -> None:
+        """Puts ``[2, N]`` numbers of step and evaluation in place, seven bits a byte."""
+        step, seq = form.step_digits, form.seq_digits
+        shifts, more = _varint(step, seq)
+        # The lowest first, and digit by digit: arrays are quick along their long side only.
+        digits = counts.view(np.uint64) >> shifts | more
+        self.write_twice("step", digits[:step, 0].T)
+        self.write_twice("seq", digits[:seq, 1].T)
 
     def write_bytes(self, slot: str, column: NDArray[np.uint8]) -> None:
         """Puts ``[N, B]`` bytes in place."""
         self._view(slot, column.shape, _BYTE, 1)[...] = column
 
-    def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
-        """Puts ``[N, B]`` bytes in place in the start and in the stop record."""
+    def write_twice(self, what: str, column: NDArray[np.unsignedinteger[Any]]) -> None:
+        """Puts ``[N, B]`` bytes, the lowest of each number, in place in both records."""
         first = self._slots[f"start {what}"]
         strides = self._width, self._slots[f"stop {what}"] - first, 1
         shape = len(column), 2, column.shape[1]
@@ -198,86 +241,3 @@ class _Rows:
     ) -> NDArray[Any]:
         strides = (self._width, stride)[: len(shape)]
         return np.ndarray(shape, dtype, self.data, self._slots[slot], strides)
-
-
-class _Field(NamedTuple):
-    """A part of a record that ends with a number to be filled in, or with nothing."""
-
-    data: bytes
-    slot: str = ""
-    size: int = 0
-    """Bytes from the start of the slot to the end of the data."""
-
-
-@lru_cache(maxsize=64)
-def _template(pipeline: str, incarnation: str, terms: int, form: _Form) -> _Template:
-    common = _Field(attribute(names.PIPELINE, pipeline) + attribute(names.INCARNATION, incarnation))
-    start = [
-        *_head("start", form),
-        common,
-        _Field(attribute(names.TERM_COUNT, terms)),
-        _Field(message(0x62, names.PIPELINE_START.encode())),
-        *_ids("start", form),
-    ]
-    scalars = [names.DURATION, names.TOTAL, names.TOTAL_GRADIENT_NORM]
-    if form.has_base:
-        scalars.insert(1, names.BASE)
-    arrays = names.TERM_WEIGHT, names.TERM_VALUE, names.TERM_CONTRIBUTION, names.TERM_GRADIENT_NORM
-    stop = [
-        *_head("stop", form),
-        common,
-        _Field(message(0x62, names.PIPELINE_STOP.encode())),
-        *(_Field(attribute(name, 0.0), name, 8) for name in scalars),
-        *(
-            _Field(attribute(name, (0.0,) * terms), name, max(terms * _DOUBLE_STRIDE - 3, 0))
-            for name in arrays
-        ),
-        *_flags(form),
-        *_ids("stop", form),
-    ]
-    first, second = _record(start), _record(stop)
-    slots = first.slots | {slot: len(first.data) + at for slot, at in second.slots.items()}
-    return _Template(first.data + second.data, slots)
-
-
-def _head(record: str, form: _Form) -> list[_Field]:
-    """Both times (1, 11), the severity (2) and the numbers that count."""
-    step, seq = (
-        attribute(name, (1 << 7 * digits) - 1 if digits < 10 else -1)
-        for name, digits in ((names.STEP, form.step_digits), (names.SEQ, form.seq_digits))
-    )
-    return [
-        _Field(b"\x09" + bytes(8) + b"\x59" + bytes(8), f"{record} times", 17),
-        _Field(bytes((0x10, SEVERITY_INFO)), "severity" if record == "stop" else "", 1),
-        _Field(step, f"{record} step", form.step_digits),
-        _Field(seq, f"{record} seq", form.seq_digits),
-    ]
-
-
-def _flags(form: _Form) -> list[_Field]:
-    if not form.flagged:
-        return []
-    data = attribute(names.TERM_FLAGS, tuple(0x80 if wide else 0 for wide in form.wide_flags))
-    return [_Field(data, names.TERM_FLAGS, sum(5 if wide else 4 for wide in form.wide_flags))]
-
-
-def _ids(record: str, form: _Form) -> list[_Field]:
-    """``trace_id`` (9) and ``span_id`` (10)."""
-    if not form.traced:
-        return []
-    return [
-        _Field(message(0x4A, bytes(16)), f"{record} trace", 16),
-        _Field(message(0x52, bytes(8)), f"{record} span", 8),
-    ]
-
-
-def _record(fields: Sequence[_Field]) -> _Template:
-    body = b""
-    slots = {}
-    for field in fields:
-        body += field.data
-        if field.slot:
-            slots[field.slot] = len(body) - field.size
-    data = message(0x12, body)
-    head = len(data) - len(body)
-    return _Template(data, {slot: head + at for slot, at in slots.items()})

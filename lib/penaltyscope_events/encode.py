@@ -9,8 +9,10 @@ from functools import lru_cache
 
 from penaltyscope_events import names
 from penaltyscope_events._protobuf import attribute, head, key_value, message
-from penaltyscope_events._steps import SEVERITY_ERROR, SEVERITY_INFO, Trace, encode_records
+from penaltyscope_events._steps import Trace, encode_records
+from penaltyscope_events._template import SEVERITY_ERROR, SEVERITY_INFO
 from penaltyscope_events.block import Event, RunIdentity, StepBlock
+from penaltyscope_events.plain import PlainSteps
 from penaltyscope_events.records import resource_attributes
 
 
@@ -21,7 +23,7 @@ def encode_request(identity: RunIdentity, scopes: Iterable[bytes]) -> bytes:
 
 def enclose(resource: bytes, scopes: Iterable[bytes]) -> bytes:
     """The same, for a resource that was encoded before."""
-    parts = [message(0x0A, resource)]
+    parts = [_field(resource)]
     for scope in scopes:
         parts += head(0x12, len(scope)), scope
     return b"".join((head(0x0A, sum(map(len, parts))), *parts))
@@ -38,14 +40,14 @@ def encode_events(events: Sequence[Event]) -> bytes:
     return _scope(None) + b"".join(message(0x12, _event_record(event)) for event in events)
 
 
-def encode_steps(block: StepBlock, traces: Sequence[Trace] = ()) -> bytes:
+def encode_steps(steps: StepBlock | PlainSteps, traces: Sequence[Trace] = ()) -> bytes:
     """A ``ScopeLogs`` message with a start and a stop record per step; term names on the scope.
 
     Args:
-        block: the steps.
+        steps: the steps.
         traces: trace id (16 bytes) and span id (8 bytes) of each step, where there was a span.
     """
-    return b"".join((_scope(block.terms), *encode_records(block, traces or (None,) * len(block))))
+    return b"".join((_scope(steps.terms), *encode_records(steps, traces or (None,) * len(steps))))
 
 
 def _event_record(event: Event) -> bytes:
@@ -56,6 +58,11 @@ def _event_record(event: Event) -> bytes:
         + b"".join(attribute(key, value) for key, value in event.attributes.items())
         + message(0x62, event.name.encode())
     )
+
+
+@lru_cache(maxsize=64)
+def _field(resource: bytes) -> bytes:
+    return message(0x0A, resource)
 
 
 @lru_cache(maxsize=64)

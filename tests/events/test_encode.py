@@ -13,6 +13,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from penaltyscope_events import (
     AttributeValue,
     Event,
+    PlainSteps,
     RunIdentity,
     StepBlock,
     encode_events,
@@ -107,6 +108,30 @@ def test_steps_without_flags_or_spans_decode_to_their_records(has_base: bool) ->
     )
     same_records(alike, spans=False)
     same_records(replace(alike, step=original.step % 2**14 + 2**14), spans=False)
+
+
+@pytest.mark.parametrize("has_base", [True, False])
+@pytest.mark.parametrize("first", [0, 100, 2**14, 2**40])  # that of 100 grows to two bytes
+@pytest.mark.parametrize(("count", "terms"), [(40, 3), (1, 1), (40, 0), (0, 2)])
+def test_plain_steps_are_encoded_as_their_block_is(
+    has_base: bool, first: int, count: int, terms: int
+) -> None:
+    random = np.random.default_rng(0)
+    steps = PlainSteps(
+        pipeline="p",
+        incarnation="i",
+        terms=tuple(f"term {t}" for t in range(terms)),
+        weight=random.normal(size=(1, terms)),
+        has_base=has_base,
+        step=range(first, first + count),
+        seq=range(count),
+        stop_ns=[1_700_000_000_000_000_000 + i for i in range(count)],
+        numbers=random.random((count, 4 + 3 * terms)),
+    )
+    assert encode_steps(steps) == encode_steps(steps.block())
+    spans = [None, (b"t" * 16, b"s" * 8)] * count
+    assert encode_steps(steps, spans[:count]) == encode_steps(steps.block(), spans[:count])
+    same_records(steps.block(), spans=False)
 
 
 def same_records(original: StepBlock, *, spans: bool = True) -> None:

@@ -19,7 +19,7 @@ from penaltyscope.pipeline import Pipeline
 from penaltyscope.result import Layout, Statistics
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._columns import block
-from penaltyscope.telemetry._rows import Row, forward_parts, width
+from penaltyscope.telemetry._rows import Row, forward_parts, stretch, width
 from penaltyscope.telemetry._spanned import ReadContext
 from penaltyscope.telemetry._transfer import Copy, Numbers, Transfer
 
@@ -104,17 +104,15 @@ class Captures:
         self._spares: dict[tuple[int, bool], tuple[Layout, CapturedRing]] = {}
         """By the layout that they fit and whether there is a base loss; the layout is held, lest
         another gets its id."""
-        self._captured: list[_Captured] = []
+        self.captured: list[_Captured] = []
+        """Empty where there is nothing to look at."""
         self.lost = 0
         """Replays that were overwritten before they were seen."""
-
-    def __len__(self) -> int:
-        return len(self._captured)
 
     @property
     def waiting(self) -> bool:
         """Whether a look is underway."""
-        return any(captured.copy is not None for captured in self._captured)
+        return any(captured.copy is not None for captured in self.captured)
 
     def prepare(self, statistics: Statistics) -> None:
         """Sees to it that a ring is there if the next evaluation like this one is captured."""
@@ -142,18 +140,18 @@ class Captures:
 
             tap.on_settled = settle
         row = pipeline, 0, statistics, self._read_context(None), transfer.mark()
-        self._captured.append(_Captured(row, ring, transfer, self._time_ns()))
+        self.captured.append(_Captured(row, ring, transfer, self._time_ns()))
 
     def look(self) -> None:
         """Begins to bring the rings to the host."""
-        for captured in self._captured:
+        for captured in self.captured:
             if captured.copy is None and not captured.transfer.capturing(captured.row[4]):
                 captured.copy = captured.transfer.begin(captured.ring.snapshot, ())
 
     def collect(self) -> list[Steps]:
         """The columns of the replays that a look has found."""
         found: list[Steps] = []
-        for number, captured in enumerate(self._captured):
+        for number, captured in enumerate(self.captured):
             if captured.copy is not None and captured.copy.ready():
                 found += self._read(number, captured, captured.copy.numbers())
                 captured.copy = None
@@ -179,4 +177,4 @@ class Captures:
             for i, t in enumerate(times)
         ]
         # Numbered on the device, so in an incarnation of their own.
-        return [block(rows, numbers, f"{self._incarnation}-{number}")] if rows else []
+        return [block(stretch(rows), numbers, f"{self._incarnation}-{number}")] if rows else []

@@ -11,7 +11,7 @@ import torch
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._columns import block
 from penaltyscope.telemetry._cuda import CudaDevice, DeviceTransfer
-from penaltyscope.telemetry._rows import Row, at_hand, gather, stretches
+from penaltyscope.telemetry._rows import Row, Stretch, at_hand, gather, stretches
 from penaltyscope.telemetry._transfer import Arrived, Copy, HostTransfer, Transfer
 
 _logger = logging.getLogger("penaltyscope")
@@ -21,7 +21,7 @@ _logger = logging.getLogger("penaltyscope")
 class _Load:
     """A stretch of rows; they hold the tensors that the copy reads."""
 
-    rows: list[Row]
+    rows: Stretch
     copy: Copy | None = None
 
 
@@ -44,7 +44,7 @@ class Carrier:
     @property
     def waiting(self) -> int:
         """Evaluations that have not arrived yet."""
-        return sum(len(load.rows) for load in self._loads) if self._loads else 0
+        return sum(len(load.rows.seq) for load in self._loads) if self._loads else 0
 
     def transfer(self, device: torch.device) -> Transfer:
         """The way from a device."""
@@ -75,8 +75,8 @@ class Carrier:
                     break
                 arrived.append(block(load.rows, load.copy.numbers(), self._incarnation))
             except Exception:
-                self.lost += len(load.rows)
-                _logger.exception("%d steps are lost", len(load.rows))
+                self.lost += len(load.rows.seq)
+                _logger.exception("%d steps are lost", len(load.rows.seq))
             self._loads.popleft()
         return arrived
 
@@ -87,11 +87,11 @@ class Carrier:
                 if load.copy is None:
                     return
 
-    def _copy(self, rows: Sequence[Row]) -> Copy | None:
+    def _copy(self, rows: Stretch) -> Copy | None:
         if (numbers := at_hand(rows)) is not None:
             return Arrived(numbers)
-        marks = {row[4] for row in rows}
-        return self.transfer(rows[0][2].device).begin(partial(gather, rows), marks)
+        device = rows.statistics[0].device
+        return self.transfer(device).begin(partial(gather, rows), set(rows.marks))
 
 
 def _transfer(device: torch.device) -> Transfer:

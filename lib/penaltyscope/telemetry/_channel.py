@@ -4,20 +4,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from penaltyscope_events import Event, StepBlock
+from penaltyscope_events import Event, PlainSteps, StepBlock
 
 Trace = tuple[bytes, bytes] | None
 """Trace id (16 bytes) and span id (8 bytes) of the span that was current, if one was."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Steps:
-    """A block of steps, and the span that each of them belongs to."""
+    """Some steps, and the span that each of them belongs to."""
 
-    block: StepBlock
+    made: StepBlock | PlainSteps
     traces: tuple[Trace, ...]
     sampled: tuple[bool, ...] = ()
     """Whether that span is kept; true for a step without one. Empty when nothing is known."""
+
+    @property
+    def block(self) -> StepBlock:
+        """The steps as columns."""
+        if isinstance(self.made, PlainSteps):
+            self.made = self.made.block()
+        return self.made
 
 
 class Channel(Protocol):

@@ -6,7 +6,6 @@ and what a run that is finite does not need is skipped.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -16,61 +15,51 @@ from torch import Tensor
 
 from penaltyscope.result import Layout, Statistics
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._digits import EXACT, OF_A_NORM, OF_A_NUMBER, round_off
-from penaltyscope.telemetry._rows import Row, brought_width, weights_on_device
+from penaltyscope.telemetry._digits import OF_A_NORM, OF_A_NUMBER, round_off
+from penaltyscope.telemetry._rows import Stretch, brought_width, weights_on_device
 from penaltyscope.telemetry._spanned import traces
 from penaltyscope.telemetry._transfer import Numbers
-from penaltyscope_events import StepBlock, TermFlag, complete_flags
+from penaltyscope_events import PlainSteps, TermFlag, complete_flags
 
 _NOT_MEASURED = int(TermFlag.NORM_NOT_MEASURED)  # arithmetic of flags costs more than of arrays
 _ORDINARY = 1e300
 """Far below the largest double."""
-_COUNTED = attrgetter("step", "stop_ns", "duration", "weights")
 _LARGE_SCALE = 256.0
 """A gradient scaler starts at 65,536; what people multiply a loss by themselves is smaller."""
 
 
-def block(rows: Sequence[Row], numbers: Numbers, incarnation: str) -> Steps:
-    """The columns of one stretch, whose numbers were gathered and brought here."""
-    statistics = [row[2] for row in rows]
-    first = statistics[0]
-    layout, terms = first.layout, len(first.layout.terms)
-    ordinary = _ordinary(numbers)
-    # Side by side, so that all are taken over, and rounded, at once.
+def block(rows: Stretch, numbers: Numbers, incarnation: str) -> Steps:
+    """The steps of one stretch, whose numbers were gathered and brought here."""
+    first = rows.statistics[0]
+    layout, ordinary = first.layout, _ordinary(numbers)
+    # Side by side, so that all are taken over, weighted and rounded at once.
     sheet = numbers.take(_order(layout.parts, layout.known, first.has_base), axis=1)
-    columns = _columns(sheet, terms)
-    steps, stops, durations, weights = zip(*map(_COUNTED, statistics), strict=True)
-    columns.duration[...] = durations
-    known = _constant_weights(weights) if ordinary and _steady(layout) else None
-    if known is not None:
-        columns.weight[...] = known
-        np.multiply(columns.value, known, out=columns.contribution)
-        flags = np.zeros((len(rows), terms), np.int32)
+    sheet[:, 0] = rows.duration
+    flags = None
+    if ordinary and _steady(layout) and _constant(rows.weights):
+        weights, factors = _factors(rows.weights[0])
+        sheet *= factors
     else:
-        flags = _complete(statistics, numbers, columns, finite=ordinary)
-    if first.dtype.itemsize <= torch.float32.itemsize:
-        round_off(sheet, _bits(terms), ordinary=ordinary)
-    step, seq, stop_ns = np.array([steps, [row[1] for row in rows], stops], np.int64)
-    traced, sampled = traces([row[3] for row in rows])
-    return Steps(
-        StepBlock(
-            pipeline=rows[0][0].name,
-            incarnation=incarnation,
-            terms=layout.terms,
-            step=step,
-            seq=seq,
-            stop_ns=stop_ns,
-            has_base=(np.ones if first.has_base else np.zeros)(len(rows), bool),
-            flags=flags,
-            **columns._asdict(),
-        ),
-        traced,
-        sampled,
+        weights, flags = _complete(rows, numbers, sheet, finite=ordinary)
+    if first.dtype is not torch.float64:
+        round_off(sheet, _bits(len(layout.terms)), ordinary=ordinary)
+    plain = PlainSteps(
+        pipeline=rows.pipelines[0].name,
+        incarnation=incarnation,
+        terms=layout.terms,
+        weight=weights,
+        has_base=first.has_base,
+        step=rows.step,
+        seq=rows.seq,
+        stop_ns=rows.stop_ns,
+        numbers=sheet,
     )
+    return Steps(plain if flags is None else plain.block(flags), *traces(rows.contexts))
 
 
 def _ordinary(numbers: Numbers) -> bool:
     """Whether all are finite, and so far from infinite that rounding leaves them so."""
+    # A scalar product would be one call for both, but may wake the threads of a BLAS for it.
     least, most = np.minimum.reduce(numbers, axis=None), np.maximum.reduce(numbers, axis=None)
     return bool(least > -_ORDINARY and most < _ORDINARY)
 
@@ -85,28 +74,31 @@ def _steady(layout: Layout) -> bool:
     )
 
 
-def _constant_weights(weights: Sequence[tuple[float | Tensor, ...]]) -> Numbers | None:
-    """``[T]``, if they are numbers that stay the same, none of them 0."""
+def _constant(weights: Sequence[tuple[float | Tensor, ...]]) -> bool:
+    """Whether they are numbers that stay the same, none of them 0."""
     first = weights[0]
     # Asked first: to compare what is on a device would wait for it.
     if not {float, int}.issuperset(map(type, first)) or not all(first):
-        return None
-    return _vector(first) if weights.count(first) == len(weights) else None
+        return False
+    return weights.count(first) == len(weights)
 
 
 @lru_cache(maxsize=64)
-def _vector(weights: tuple[float, ...]) -> Numbers:
-    return np.array(weights, np.float64)
+def _factors(weights: tuple[float, ...]) -> tuple[Numbers, Numbers]:
+    """``[1, T]``; and what makes contributions of values, for each column of a sheet."""
+    same = (1.0,) * len(weights)
+    return np.array([weights], np.float64), np.array((1.0,) * 4 + same + weights + same)
 
 
 def _complete(
-    statistics: Sequence[Statistics], numbers: Numbers, columns: "_Columns", *, finite: bool
-) -> NDArray[np.int32]:
-    """Fills in what is not the same for all steps; returns their flags."""
-    layout = statistics[0].layout
-    parts = _split(statistics[0], numbers)
-    weights = _weights(statistics, parts.weights)
-    columns.weight[...] = weights
+    rows: Stretch, numbers: Numbers, sheet: Numbers, *, finite: bool
+) -> tuple[Numbers, NDArray[np.int32]]:
+    """Fills in what is not the same for all steps; returns their weights and flags."""
+    statistics = rows.statistics[0]
+    layout = statistics.layout
+    parts = _split(statistics, numbers)
+    columns = _columns(sheet, len(layout.terms))
+    weights = _weights(rows, parts.weights)
     _contribute(layout, weights, columns)
     measured = _measure(layout, weights, parts, columns)
     flags = _known_flags(layout, parts, finite=finite)
@@ -117,33 +109,24 @@ def _complete(
         np.copyto(columns.gradient_norm, np.nan, where=~measured)
     if layout.tapped or not (finite and whole):
         flags = complete_flags(flags, columns.value, columns.gradient_norm)
-    return flags
+    return weights, flags
 
 
 class _Columns(NamedTuple):
-    """Views of one sheet, called like the block's."""
+    """Views of a sheet."""
 
     value: Numbers
     contribution: Numbers
-    total: Numbers
-    base: Numbers
     gradient_norm: Numbers
     total_gradient_norm: Numbers
-    duration: Numbers
-    weight: Numbers
 
 
 def _columns(sheet: Numbers, terms: int) -> _Columns:
-    norms = 2 * terms + 2
     return _Columns(
-        value=sheet[:, :terms],
-        contribution=sheet[:, terms : norms - 2],
-        total=sheet[:, norms - 2],
-        base=sheet[:, norms - 1],
-        gradient_norm=sheet[:, norms : norms + terms],
-        total_gradient_norm=sheet[:, norms + terms],
-        duration=sheet[:, norms + terms + 1],
-        weight=sheet[:, norms + terms + 2 :],
+        value=sheet[:, 4 : 4 + terms],
+        contribution=sheet[:, 4 + terms : 4 + 2 * terms],
+        gradient_norm=sheet[:, 4 + 2 * terms :],
+        total_gradient_norm=sheet[:, 3],
     )
 
 
@@ -151,20 +134,22 @@ def _columns(sheet: Numbers, terms: int) -> _Columns:
 def _order(
     parts: tuple[int, ...], known: tuple[tuple[int, int], ...], has_base: bool
 ) -> NDArray[np.intp]:
-    """For each column of a sheet the number that it begins with, where there is one."""
+    """For each column of a sheet the number that it begins with, where there is one.
+
+    Its columns are those of ``PlainSteps.numbers``.
+    """
     terms, norms, sums = parts[0], sum(parts[:2]), sum(parts[:3])
     total = sum(parts)
     norm_of = {term: norms + i for i, (term, _) in enumerate(known)}
     return np.array(
         [
-            *range(terms),
-            *range(terms),
-            total,
-            total + has_base,
-            *(norm_of.get(term, 0) for term in range(terms)),
-            sums,
             0,
+            total + has_base,
+            total,
+            sums,
             *range(terms),
+            *range(terms),
+            *(norm_of.get(term, 0) for term in range(terms)),
         ],
         np.intp,
     )
@@ -173,7 +158,8 @@ def _order(
 @lru_cache(maxsize=64)
 def _bits(terms: int) -> tuple[int, ...]:
     """For each column of a sheet how many bits of the fraction mean something."""
-    return (OF_A_NUMBER,) * (2 * terms + 2) + (OF_A_NORM,) * (terms + 2) + (EXACT,) * terms
+    scalars = OF_A_NORM, OF_A_NUMBER, OF_A_NUMBER, OF_A_NORM
+    return scalars + (OF_A_NUMBER,) * 2 * terms + (OF_A_NORM,) * terms
 
 
 class _Parts(NamedTuple):
@@ -201,18 +187,17 @@ def _split(statistics: Statistics, numbers: Numbers) -> _Parts:
     return _Parts(*parts)
 
 
-def _weights(statistics: Sequence[Statistics], held: Numbers) -> Numbers:
+def _weights(rows: Stretch, held: Numbers) -> Numbers:
     """``[N, T]``, or ``[1, T]`` where all are the same."""
-    first = statistics[0].weights
-    on_device = weights_on_device(statistics[0])
-    rows = [s.weights for s in statistics]
+    each, first = rows.weights, rows.weights[0]
+    on_device = weights_on_device(rows.statistics[0])
     if not on_device:
-        same = rows.count(first) == len(rows)
-        return np.array([first] if same else rows, np.float64).reshape(-1, len(first))
-    weights = np.empty((len(rows), len(first)))
+        same = each.count(first) == len(each)
+        return np.array([first] if same else each, np.float64).reshape(-1, len(first))
+    weights = np.empty((len(each), len(first)))
     weights[:, on_device] = held
     for term in set(range(len(first))) - set(on_device):
-        weights[:, term] = [row[term] for row in rows]
+        weights[:, term] = [row[term] for row in each]
     return weights
 
 

@@ -5,8 +5,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-EXACT = 52
-"""Bits of a double's fraction: nothing is rounded."""
+_FRACTION_BITS = 52
+"""Of a double."""
 OF_A_NUMBER = 23
 """Of a float32."""
 OF_A_NORM = 20
@@ -35,6 +35,6 @@ def round_off(numbers: NDArray[np.float64], bits: tuple[int, ...], *, ordinary: 
 @lru_cache(maxsize=64)
 def _patterns(bits: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """``[C]``: half of the last digit that is kept, and where the kept ones are."""
-    dropped = EXACT - np.array(bits, np.int64)
+    dropped = _FRACTION_BITS - np.array(bits, np.int64)
     one = np.int64(1)
     return (one << dropped) >> one, -(one << dropped)

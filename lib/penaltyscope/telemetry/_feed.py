@@ -71,7 +71,9 @@ class Feed(Observer):
         """
         seq, statistics = self._seq, result.statistics
         if seq < self._careful_at and not statistics.alarming:
-            self._append((pipeline, seq, statistics, self._read_context(None), None))
+            # Read before they are called: the interpreter would look for methods in the class.
+            append, read_context = self._append, self._read_context
+            append((pipeline, seq, statistics, read_context(None), None))
             self._seq = seq + 1
         else:
             self._append_with_care(pipeline, statistics)

@@ -31,6 +31,9 @@ class Response(NamedTuple):
     body: bytes
 
 
+_ACCEPTED = Response(200, {"content-length": "0"}, b"")
+
+
 class Connection:
     """Opened by the first post, and again when the server has closed it; used by one at a time.
 
@@ -41,6 +44,7 @@ class Connection:
     def __init__(self, destination: Destination, headers: Mapping[str, str]) -> None:
         self._destination = destination
         self._url = urlsplit(destination.url)
+        self._encrypted = self._url.scheme == "https"
         self._head = _head(destination.url, headers)
         self._connection: http.client.HTTPConnection | None = None
         self._stream: _Stream | None = None
@@ -65,7 +69,7 @@ class Connection:
     @property
     def at_hand(self) -> bool:
         """Whether one is open that is not encrypted: what that sends may have to wait to read."""
-        return self._stream is not None and self._url.scheme != "https"
+        return self._stream is not None and not self._encrypted
 
     def offer(self, body: bytes) -> bool:
         """Sends the body without waiting; ``answer`` brings the answer, and is to be called next.
@@ -94,7 +98,10 @@ class Connection:
             raise ConnectionResetError("the connection was closed before an answer came")
         try:
             self._stream.send(b"", timeout_seconds)
-            response, reusable = _read(self._stream)
+            if self._stream.accepted():
+                response, reusable = _ACCEPTED, True
+            else:
+                response, reusable = _read(self._stream)
         except BlockingIOError:
             self._stream.begin_again()
             raise
@@ -127,7 +134,7 @@ class Connection:
     def _open(self, timeout_seconds: float) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
         connection: http.client.HTTPConnection
-        if self._url.scheme == "https":
+        if self._encrypted:
             context = ssl.create_default_context(cafile=self._destination.certificate_file)
             if (certificate := self._destination.client_certificate_file) is not None:
                 context.load_cert_chain(certificate, self._destination.client_key_file)
@@ -186,6 +193,25 @@ class _Stream:
     def begin_again(self) -> None:
         """Gives what was asked for since the last ``forget`` once more."""
         self._at = 0
+
+    def accepted(self) -> bool:
+        """Whether the answer is a yes with no body and nothing to heed, which is then behind us.
+
+        Most are. To take one apart costs more than to read it.
+        """
+        if not self._data:
+            self._data = self._more()
+        head = self._data.lower()
+        plain = (
+            head.startswith(b"http/1.1 200 ")
+            and head.find(b"\r\n\r\n") == len(head) - 4
+            and b"\r\ncontent-length: 0\r\n" in head
+            and b"\r\nconnection:" not in head
+            and b"\r\ntransfer-encoding:" not in head
+        )
+        if plain:
+            self._at = len(head)
+        return plain
 
     def forget(self) -> None:
         """Drops what was asked for."""

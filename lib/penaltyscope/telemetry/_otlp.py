@@ -68,7 +68,8 @@ class OTLPSender:
         """Whether the thread has something to do."""
         self._denied_at_end = False
         self._deadline: float | None = None
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._run, name="penaltyscope-sender", daemon=True)
         self._thread.start()
 
@@ -80,10 +81,11 @@ class OTLPSender:
     def send(self, steps: Sequence[Steps], events: Sequence[Event]) -> None:
         """Encodes the steps and events, and sends them or puts them into the next request."""
         parts = [_Part(encode_events(events), 0)] if events else []
-        parts += [_Part(encode_steps(s.block, s.traces), len(s.block)) for s in steps]
-        with self._changed:
-            self._open.extend(parts)
-            self._open_bytes += sum(len(part.data) for part in parts)
+        parts += [_Part(encode_steps(s.made, s.traces), len(s.traces)) for s in steps]
+        with self._lock:
+            for part in parts:
+                self._open.append(part)
+                self._open_bytes += len(part.data)
             if not self._working and not self._pass_on():
                 self._work()
             if self._open_bytes >= _REQUEST_BYTES or self._outbox.durable:
@@ -108,11 +110,11 @@ class OTLPSender:
 
     def _pass_on(self) -> bool:
         """Sends what is open if nothing has to be waited for."""
-        if self._outbox:
+        if self._receiver.underway is not None:
             if not self._receiver.arrived():
                 return False
             self._outbox.drop_first()
-        if self._outbox or not self._receiver.connected:
+        if not self._receiver.connected:
             return False
         self._close_requests()
         request = self._outbox.first() if len(self._outbox) == 1 else None

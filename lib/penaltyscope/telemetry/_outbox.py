@@ -1,12 +1,10 @@
 """Where encoded requests wait until the receiver has taken them."""
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Request:
+class Request(NamedTuple):
     """One encoded request."""
 
     body: bytes

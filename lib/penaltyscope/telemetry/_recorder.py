@@ -183,11 +183,11 @@ class Recorder:
 
     @property
     def _waiting(self) -> bool:
-        return bool(self._carrier.waiting or (self.captures and self.captures.waiting))
+        return bool(self._carrier.waiting or (self.captures.captured and self.captures.waiting))
 
     def _drain_all(self, *, final: bool, until: float) -> None:
         # The last replay of a graph is complete when a second look finds no other.
-        for _ in range(2 if self.captures else 1):
+        for _ in range(2 if self.captures.captured else 1):
             self._next_look = 0.0
             self._drain(final=final, until=until)
 
@@ -199,18 +199,19 @@ class Recorder:
             except Exception:
                 # A device that fails, for instance: neither training nor this thread may end by it.
                 _logger.exception("telemetry could not be collected")
-            self._count_overrun()
 
     def _work(self, *, final: bool, until: float) -> None:
         # Asked first: right after a second of training even an empty loop takes ten microseconds.
         events = [self._events.popleft() for _ in range(len(self._events))] if self._events else []
         if self._attributions:
             events += self._attribution_events()
-        if self.captures and (now := time.monotonic()) >= self._next_look:
+        if self.captures.captured and (now := time.monotonic()) >= self._next_look:
             self._next_look = now + self._interval_seconds
             self.captures.look()
         # Together, since what travels is a request: and a run begins with its start.
-        while self._advance(events, final=final) or (self._waiting and time.monotonic() < until):
+        while self._advance(events, final=final) or (
+            until and self._waiting and time.monotonic() < until
+        ):
             events = []
             # Lets the training thread in, which else waits for the interpreter's 5 ms.
             time.sleep(_POLL_SECONDS if self._waiting else 0)
@@ -221,7 +222,7 @@ class Recorder:
         rows = self._ring.take(_BATCH_STEPS, final=final) if room else []
         self._carrier.put(rows)
         steps = self._carrier.collect()
-        if self.captures:
+        if self.captures.captured:
             steps += self.captures.collect()
         if steps or events:
             self._send(steps, events)

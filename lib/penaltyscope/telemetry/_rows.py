@@ -1,6 +1,7 @@
 """Evaluations as the training thread left them, and their numbers side by side."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
@@ -18,23 +19,51 @@ Row = tuple[Pipeline, int, Statistics, Context | None, object]
 of its numbers has to wait for."""
 
 
-_LAYOUT_BASE_NUMBERS = attrgetter("layout", "has_base", "numbers")
+@dataclass(slots=True)
+class Stretch:
+    """Evaluations of one kind in order, column by column."""
+
+    pipelines: Sequence[Pipeline]
+    seq: Sequence[int]
+    statistics: Sequence[Statistics]
+    contexts: Sequence[Context | None]
+    marks: Sequence[object]
+    layouts: Sequence[Layout]
+    bases: Sequence[bool]
+    numbers: Sequence[bytes | Tensor]
+    weights: Sequence[tuple[float | Tensor, ...]]
+    step: Sequence[int]
+    stop_ns: Sequence[int]
+    duration: Sequence[float]
 
 
-def stretches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+_COLUMNS = attrgetter("layout", "has_base", "numbers", "weights", "step", "stop_ns", "duration")
+
+
+def stretches(rows: Sequence[Row]) -> Iterator[Stretch]:
     """The rows in order, cut where the pipeline, its layout or the kind of its weights changes."""
-    if rows and _alike(rows):
-        yield list(rows)
+    if not rows:
+        return
+    if _alike(whole := stretch(rows)):
+        yield whole
         return
     for _, part in groupby(rows, key=_kind):
-        yield list(part)
+        yield stretch(list(part))
 
 
-def _alike(rows: Sequence[Row]) -> bool:
-    """Whether all are of one kind and their numbers at hand, as most often: by few passes."""
-    layouts, bases, numbers = zip(*map(_LAYOUT_BASE_NUMBERS, [row[2] for row in rows]), strict=True)
-    same = len(set(map(id, layouts))) == len(set(bases)) == len({id(row[0]) for row in rows}) == 1
-    return same and set(map(type, numbers)) == {bytes}
+def stretch(rows: Sequence[Row]) -> Stretch:
+    """Rows of one kind, at least one, column by column."""
+    # All in one pass: after a second of training each of these objects has to be fetched.
+    columns = zip(*rows, strict=True)
+    statistics = [row[2] for row in rows]
+    return Stretch(*columns, *zip(*map(_COLUMNS, statistics), strict=True))
+
+
+def _alike(whole: Stretch) -> bool:
+    """Whether all are of one kind and their numbers at hand, as most often."""
+    columns = whole.pipelines, whole.layouts, whole.bases
+    same = all(column.count(column[0]) == len(column) for column in columns)
+    return same and set(map(type, whole.numbers)) == {bytes}
 
 
 def _kind(row: Row) -> tuple[object, ...]:
@@ -46,19 +75,19 @@ def _kind(row: Row) -> tuple[object, ...]:
     return *kind, *(isinstance(weight, Tensor) for weight in statistics.weights)
 
 
-def at_hand(rows: Sequence[Row]) -> Numbers | None:
+def at_hand(rows: Stretch) -> Numbers | None:
     """What ``gather`` returns, where no tensor has to be touched for it."""
-    first = rows[0][2]
-    if first.layout.tapped or not isinstance(first.numbers, bytes):
+    if rows.layouts[0].tapped or not isinstance(rows.numbers[0], bytes):
         return None
     # Those of one kind are all of one type.
-    together = b"".join([row[2].numbers for row in rows])  # type: ignore[misc]
-    return np.frombuffer(together).reshape(len(rows), -1)
+    together = b"".join(rows.numbers)  # type: ignore[arg-type]
+    count = len(rows.numbers)
+    return np.ndarray((count, len(together) // (8 * count)), np.float64, together)
 
 
-def gather(rows: Sequence[Row]) -> Tensor:
+def gather(rows: Stretch) -> Tensor:
     """``[N, W]``: the rows' numbers side by side on their device: forward, weights, backward."""
-    statistics = [row[2] for row in rows]
+    statistics = rows.statistics
     parts = [_stacked([s.row for s in statistics])]
     for held in zip(*map(_held, statistics), strict=True):
         # A weight may live on another device than the numbers.

@@ -83,7 +83,7 @@ def captured(device: FakeDevice, bench: DeviceBench) -> Callable[[float], None]:
     device.is_capturing = True
     bench.step()
     device.is_capturing = False
-    ((ring, row),) = [(c.ring, c.row) for c in bench.recorder.captures._captured]
+    ((ring, row),) = [(c.ring, c.row) for c in bench.recorder.captures.captured]
     tap = row[2].tap
     assert tap is not None
     assert tap.row is not None

@@ -86,6 +86,13 @@ def test_many_posts_travel_over_one_connection() -> None:
     assert script.heads == [head + b"3\r\n", head + b"0\r\n"]
 
 
+def test_answers_without_a_body_follow_each_other() -> None:
+    empty = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    with scripted([empty, empty, OK]) as script, connected(script.url) as connection:
+        got = [connection.post(b"", 5).body for _ in range(3)]
+        assert got == [b"", b"", b"hi"]
+
+
 def test_a_connection_that_was_closed_while_idle_is_opened_again() -> None:
     with scripted([OK], [OK]) as script, connected(script.url) as connection:
         connection.post(b"one", 5)
@@ -119,6 +126,13 @@ def test_a_new_connection_that_closes_is_an_error() -> None:
         ),
         (b"HTTP/1.0 503 Busy\r\n\r\nuntil the end", (503, b"until the end")),
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", (200, b"")),
+        (b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 0\r\n\r\n", (200, b"")),
+        (b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", (200, b"")),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+            (200, b"hi"),
+        ),
     ],
 )
 def test_every_form_of_an_answer_is_read(answer: bytes, expected: tuple[int, bytes]) -> None:

@@ -33,7 +33,7 @@ def test_the_first_step_that_is_not_finite_is_a_warning_that_names_what(
 ) -> None:
     channel = Logging(every_steps=1000).open(SOURCE)
     bad = steps(5, 6, value=np.nan, flags=TermFlag.VALUE_NAN | TermFlag.GRADIENT_INF)
-    bad = replace(bad, block=replace(bad.block, base=np.array([np.inf, np.inf])))
+    bad = replace(bad, made=replace(bad.block, base=np.array([np.inf, np.inf])))
     channel.send([bad], [])
     expected = "a value nan, b value nan, a gradient inf, b gradient inf, base value inf"
     assert lines(caplog) == [("WARNING", f"p step 5 is not finite: {expected}")]

@@ -62,7 +62,7 @@ def test_numbers_are_the_last_finite_and_counts_are_complete(reader: InMemoryMet
     channel = Metrics(provider=provider).open(SOURCE)
     channel.send([steps(0, 1, value=1.0), steps(2, value=4.0)], [])
     bad = steps(3, 4, value=NAN, flags=TermFlag.VALUE_NAN)
-    bad = replace(bad, block=replace(bad.block, base=np.array([np.inf, 0.5])))
+    bad = replace(bad, made=replace(bad.block, base=np.array([np.inf, 0.5])))
     channel.send([bad], [])
     found = read(reader)
     assert found["penaltyscope.term.value"] == {("p", "a"): 4.0, ("p", "b"): 4.0}
@@ -101,7 +101,7 @@ def test_norms_fall_into_decades_and_what_was_not_measured_into_none(
     norms = np.array([[1e-7, 1.0], [0.5, np.inf], [5e6, 2.0], [3.0, 4.0]])
     flags = np.zeros_like(part.block.flags)
     flags[3] = TermFlag.NORM_NOT_MEASURED
-    channel.send([replace(part, block=replace(part.block, gradient_norm=norms, flags=flags))], [])
+    channel.send([replace(part, made=replace(part.block, gradient_norm=norms, flags=flags))], [])
     found = read(reader)["penaltyscope.term.gradient_norm.distribution"]
     first, second = found[("p", "a")], found[("p", "b")]
     assert isinstance(first, HistogramDataPoint)

@@ -8,7 +8,7 @@ import torch
 
 import penaltyscope as ps
 from penaltyscope.telemetry._columns import _ordinary
-from penaltyscope.telemetry._rows import Row, at_hand, gather, stretches
+from penaltyscope.telemetry._rows import Row, at_hand, gather, stretch, stretches
 
 
 def rows(count: int) -> list[Row]:
@@ -19,7 +19,7 @@ def rows(count: int) -> list[Row]:
 
 def test_evaluations_of_one_kind_stay_together() -> None:
     found = rows(5)
-    assert list(stretches(found)) == [found]
+    assert list(stretches(found)) == [stretch(found)]
     assert list(stretches([])) == []
 
 
@@ -30,7 +30,7 @@ def test_a_stretch_ends_where_numbers_are_no_longer_at_hand() -> None:
         for pipeline, seq, statistics, context, mark in found[2:]
     ]
     first, second = stretches(found)
-    assert (first, second) == (found[:2], found[2:])
+    assert (first, second) == (stretch(found[:2]), stretch(found[2:]))
     numbers = at_hand(first)
     assert numbers is not None
     assert at_hand(second) is None

@@ -1,0 +1,69 @@
+"""What is made for all steps at once is what is made step by step."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import penaltyscope as ps
+from penaltyscope.telemetry._channel import Steps
+from penaltyscope.telemetry._columns import block
+from penaltyscope.telemetry._rows import Row, at_hand, stretch
+from penaltyscope_events import COLUMNS, PlainSteps, TermFlag
+
+TERMS = ps.Term("size", ps.l2, weight=0.3), ps.Term("sum", ps.l1, weight=7)
+
+
+def rows(count: int, *, with_base: bool = True, dtype: torch.dtype = torch.float32) -> list[Row]:
+    torch.manual_seed(0)
+    pipeline = ps.Pipeline(TERMS)
+    found: list[Row] = []
+    for seq in range(count):
+        x = torch.randn(5, dtype=dtype, requires_grad=True)
+        result = pipeline(x, base=x.mean() if with_base else None)
+        found.append((pipeline, seq, result.statistics, None, None))
+    return found
+
+
+def made(found: Sequence[Row]) -> Steps:
+    together = stretch(found)
+    numbers = at_hand(together)
+    assert numbers is not None
+    return block(together, numbers, "i")
+
+
+@pytest.mark.parametrize("with_base", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_of_one_weight_are_those_of_weights_that_change(
+    with_base: bool, dtype: torch.dtype
+) -> None:
+    found = rows(9, with_base=with_base, dtype=dtype)
+    pipeline, seq, statistics, context, mark = found[-1]
+    other = pipeline, seq, replace(statistics, weights=(0.4, 7)), context, mark
+    plain, changing = made(found), made([*found[:-1], other])
+    assert isinstance(plain.made, PlainSteps)
+    assert not isinstance(changing.made, PlainSteps)
+    for name in COLUMNS:
+        one, two = (getattr(steps.block, name)[:-1] for steps in (plain, changing))
+        assert one.dtype == two.dtype, name
+        assert np.array_equal(one, two), name
+
+
+def test_a_term_without_weight_has_flags() -> None:
+    found = [
+        (pipeline, seq, replace(statistics, weights=(0.0, 7.0)), context, mark)
+        for pipeline, seq, statistics, context, mark in rows(3)
+    ]
+    assert made(found).block.flags.tolist() == [[TermFlag.NORM_NOT_MEASURED, 0]] * 3
+
+
+def test_a_step_that_is_not_finite_has_flags() -> None:
+    found = rows(3)
+    pipeline, seq, statistics, context, mark = found[1]
+    numbers = statistics.row.numpy().copy()
+    numbers[0] = np.nan
+    bad = replace(statistics, numbers=numbers.tobytes())
+    found[1] = pipeline, seq, bad, context, mark
+    assert made(found).block.flags.tolist() == [[0, 0], [TermFlag.VALUE_NAN, 0], [0, 0]]
