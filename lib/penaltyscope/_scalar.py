@@ -4,11 +4,12 @@ import math
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 Scalar: TypeAlias = float | Tensor
 
@@ -18,28 +19,35 @@ Extremes: TypeAlias = tuple[Scalar, Scalar]
 
 def on_host(x: Tensor) -> bool:
     """Whether Python may look at the contents of ``x`` without waiting or breaking a graph."""
-    return x.is_cpu and not torch.compiler.is_compiling()
+    return x.is_cpu and not is_compiling()
 
 
 def read(scalars: list[Tensor]) -> list[Scalar]:
     """0-d tensors as numbers where that is free, else as they are."""
     if not on_host(scalars[0]):
         return [*scalars]
-    # Not item(), which counts as a synchronisation.
-    numbers: list[Scalar] = _readable(torch.stack(scalars)).numpy().tolist()
-    return numbers
+    try:
+        # Not item(), which counts as a synchronisation; one by one, because stacking costs more.
+        return [cast("float", x.tolist()) for x in scalars]
+    except RuntimeError:  # zeros of autograd's, which have no memory
+        return torch.stack(scalars).tolist()
+
+
+def read_vector(numbers: Tensor) -> list[Scalar]:
+    """A vector likewise."""
+    return numbers.tolist() if on_host(numbers) else [*numbers.unbind()]
 
 
 def read_one(x: Tensor) -> Scalar:
     """The 0-d ``x`` as a number where that is free, else as it is."""
-    return float(_readable(x).numpy()) if on_host(x) else x
+    return cast("float", x.tolist()) if on_host(x) else x
 
 
 def extremes(x: Tensor) -> Extremes | None:
     """Those of a tensor, not read, in one pass; None where there are none."""
     if not x.numel() or not x.is_floating_point():
         return None
-    low, high = torch.aminmax(x.detach())
+    low, high = torch.aminmax(x.detach() if x.requires_grad else x)
     return low, high
 
 
@@ -96,11 +104,6 @@ def packed(scalars: Sequence[Scalar], device: torch.device) -> bytes | Tensor:
     return struct.pack(f"{len(scalars)}d", *scalars)
 
 
-def size(x: Scalar) -> Scalar:
-    """``|x|``."""
-    return x.abs() if isinstance(x, Tensor) else abs(x)
-
-
 def root(square: Scalar) -> Scalar:
     """The root of a square that rounding may have made negative; NaN stays NaN."""
     return square.clamp(min=0).sqrt() if isinstance(square, Tensor) else max(square, 0.0) ** 0.5
@@ -111,11 +114,6 @@ def times(weight: Scalar, x: Scalar) -> Scalar:
     if isinstance(weight, Tensor):
         return torch.where(weight == 0, 0.0, weight * x)
     return weight * x if weight else 0.0
-
-
-def _readable(x: Tensor) -> Tensor:
-    # NumPy has no bfloat16.
-    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 @lru_cache(maxsize=1024)

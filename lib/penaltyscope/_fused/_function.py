@@ -1,7 +1,7 @@
 """A total whose gradients are there already, as autograd sees it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,21 +12,28 @@ Plain: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """The total once more, from tensors and weights, by functions that autograd can differentiate."""
 
 
+class _Known(NamedTuple):
+    """What a total is made of, in one object: each argument of a function costs."""
+
+    total: Scalar
+    dtype: torch.dtype
+    device: torch.device
+    plain: Plain
+    tensors: int
+    gradients: Sequence[Tensor | None]
+
+
 class _Total(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401  # autograd's context has no public type
-        total: Scalar,
-        kind: tuple[torch.dtype, torch.device],
-        plain: Plain,
-        tensors: int,
-        gradients: Sequence[Tensor | None],
+        known: _Known,
         *inputs: Tensor,
     ) -> Tensor:
-        ctx.plain, ctx.tensors = plain, tensors
+        total, dtype, device, ctx.plain, ctx.tensors, gradients = known
         ctx.save_for_backward(*inputs, *gradients)
         # What is returned is changed in place: it must be no one else's.
-        return tensor(total.clone() if isinstance(total, Tensor) else total, *kind)
+        return tensor(total.clone() if isinstance(total, Tensor) else total, dtype, device)
 
     @staticmethod
     def backward(
@@ -40,7 +47,7 @@ class _Total(torch.autograd.Function):
             if torch.is_grad_enabled()
             else [_scaled(g, upstream, x) for g, x in zip(gradients, inputs, strict=True)]
         )
-        return None, None, None, None, None, *found
+        return None, *found
 
 
 def attach(
@@ -62,7 +69,7 @@ def attach(
         gradients: of the total by tensors and weights, in the dtype of sums; None for none.
     """
     attached: Tensor = _Total.apply(  # type: ignore[no-untyped-call]
-        total, kind, plain, len(tensors), gradients, *tensors, *weights
+        _Known(total, *kind, plain, len(tensors), gradients), *tensors, *weights
     )
     return attached
 

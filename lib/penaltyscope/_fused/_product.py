@@ -2,28 +2,31 @@
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from penaltyscope._norm import dot, precise, widest
 from penaltyscope._scalar import Scalar
 
 _SHORTEST = 64
 
+_LARGEST = torch.finfo(torch.float32).max
+
 
 def plain_sum(x: Tensor) -> Tensor:
     """``Σx``, 0-d; in a graph that is being compiled ``[n]``, row by row, or ``[1]``."""
-    return _by_row(x) if torch.compiler.is_compiling() else x.sum()
+    return _by_row(x) if is_compiling() else x.sum()
 
 
 def square_sum(x: Tensor, precisely: bool) -> Tensor:
     """``Σx²``, likewise; precise where squares overflow or vanish."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return inner(x, x, precisely)
     return precise(x).square() if precisely else x.square().sum()
 
 
 def inner(a: Tensor, b: Tensor, precisely: bool) -> Tensor:
     """``Σab``, likewise."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return _by_row(a.to(widest(a)) * b.to(widest(b)) if precisely else a * b)
     if precisely and a is b:
         return precise(a).square()
@@ -44,7 +47,7 @@ def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
     """Adds ``coefficient * slope`` to ``total``."""
     if isinstance(coefficient, Tensor):
         return total.add_(_product(slope, coefficient))
-    if abs(coefficient) > torch.finfo(total.dtype).max:  # alpha must fit; a product overflows
+    if abs(coefficient) > _LARGEST:  # alpha must fit; a product overflows
         return total.add_(slope * coefficient)
     return total.add_(slope, alpha=coefficient)
 

@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from penaltyscope._fused._evaluation import Case, Evaluation
 from penaltyscope._fused._plan import Plan
-from penaltyscope._scalar import Scalar, root, size, times, vector
+from penaltyscope._scalar import Scalar, root, times, vector
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
+class Solution(NamedTuple):
     """What the calls of a plan evaluate to; without a graph."""
 
     values: Sequence[Scalar]
@@ -42,34 +41,36 @@ def solve(plan: Plan, case: Case, *, gram: bool) -> Solution:
         gram: whether the plan has the inner products of all slopes.
     """
     done = Evaluation(case, plan)
-    used = [case.tensors[x] for call in plan.forms for x in case.requests[call].tensors]
-    double = any(x.dtype == torch.float64 for x in used)
-    dtype = torch.float64 if double else torch.float32
-    values = [done.values[call] for call in plan.forms]
+    used = [case.tensors[x] for x in plan.used]
+    dtype = torch.float64 if torch.float64 in [x.dtype for x in used] else torch.float32
     total: Scalar = 0.0
-    for call, value in zip(plan.forms, values, strict=True):
-        total = total + times(case.weights[call], value)
+    for call in plan.forms:
+        total = total + times(case.weights[call], done.values[call])
     return Solution(
-        values=values,
+        values=[done.values[call] for call in plan.forms],
         total=total,
         dtype=dtype,
-        gradients={x: g.view(case.tensors[x].shape) for x, g in done.totals.items()},
+        gradients={x: _shaped(g, case.tensors[x].shape) for x, g in done.totals.items()},
         norms=_norms(done, plan),
         total_norms={x: root(done.numbers[place]) for x, place in plan.squares.items()},
         gram=_gram(done, plan, used[0].new_empty(0, dtype=dtype)) if gram else None,
     )
 
 
+def _shaped(rows: Tensor, shape: torch.Size) -> Tensor:
+    return rows if len(shape) == 2 else rows.view(shape)
+
+
 def _norms(done: Evaluation, plan: Plan) -> dict[tuple[int, int], Scalar]:
-    row = {call: i for i, call in enumerate(plan.forms)}
+    weights, factors = done.case.weights, done.factors
     norms: dict[tuple[int, int], Scalar] = {}
-    for call, x, _, square in plan.slopes:
-        norm = root(done.sum(square)) * size(done.factors[call])
-        weight = done.case.weights[call]
+    for key, (call, _, _, square) in zip(plan.sloped, plan.slopes, strict=True):
+        norm = root(done.sum(square)) * abs(factors[call])
+        weight = weights[call]
         if isinstance(weight, Tensor):
             # What a weight of 0 kept out of the total was measured all the same.
             norm = torch.where(weight == 0, math.nan, norm)
-        norms[row[call], x] = norm
+        norms[key] = norm
     return norms
 
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from penaltyscope._fused._blocks import block_height
 from penaltyscope._fused._plan import Task
 from penaltyscope._norm import LEAST_SQUARE, MOST_SQUARE
-from penaltyscope._scalar import Scalar, on_host, read, wide
+from penaltyscope._scalar import Scalar, on_host, read, read_vector, wide
 
 Given = Tensor | Scalar | None
 """A matrix, of which each block takes its rows; a scalar; None where precision is asked for."""
@@ -37,10 +38,10 @@ def _walk(
     task: Task, leaves: Sequence[Given], like: Tensor, numbers: list[Scalar], *, precise: bool
 ) -> None:
     given = [precise if leaf is None else leaf for leaf in leaves]
-    run, count, height = task.program.run, like.shape[0], block_height(like)
+    run, count, height = task.program.run, len(like), block_height(like)
     if count <= height:
         found = run(*given)
-        if torch.compiler.is_compiling():
+        if is_compiling():
             found = [wide(x).sum() for x in found]
         found = read(found)
     else:
@@ -50,6 +51,6 @@ def _walk(
             # A coefficient on a device is 0-d.
             table += run(*[x[rows] if isinstance(x, Tensor) and x.dim() else x for x in given])
         sums = wide(torch.stack(table).view(-1, len(task.numbers))).sum(0)
-        found = read([*sums.unbind()])
+        found = read_vector(sums)
     for place, number in zip(task.numbers, found, strict=True):
         numbers[place] = number
