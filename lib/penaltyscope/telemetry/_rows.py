@@ -59,7 +59,7 @@ def at_hand(rows: Sequence[Row]) -> Numbers | None:
 def gather(rows: Sequence[Row]) -> Tensor:
     """``[N, W]``: the rows' numbers side by side on their device: forward, weights, backward."""
     statistics = [row[2] for row in rows]
-    parts = [_stacked([s.row for s in statistics])]
+    parts = [_forward(statistics)]
     for held in zip(*map(_held, statistics), strict=True):
         # A weight may live on another device than the numbers.
         parts.append(_stacked([weight.to(parts[0]).reshape(1) for weight in held]))
@@ -71,6 +71,14 @@ def gather(rows: Sequence[Row]) -> Tensor:
             brought = _stacked([nothing if row is None else row for row in taps])
             parts.append(brought.to(parts[0].device))
     return parts[0] if len(parts) == 1 else torch.cat([part.double() for part in parts], dim=1)
+
+
+def _forward(statistics: Sequence[Statistics]) -> Tensor:
+    numbers = [s.numbers for s in statistics]
+    if isinstance(numbers[0], Tensor):
+        return _stacked(numbers)  # type: ignore[arg-type]  # those of one kind are all of one type
+    together = bytearray().join(numbers)  # type: ignore[arg-type]
+    return torch.frombuffer(together, dtype=torch.float64).view(len(numbers), -1)
 
 
 def width(statistics: Statistics) -> int:
