@@ -23,7 +23,6 @@ from penaltyscope._scalar import (
     extremes,
     packed,
     read_one,
-    read_ranges,
     read_vector,
 )
 from penaltyscope.result import Layout
@@ -156,7 +155,6 @@ class Engine:
         device: torch.device,
     ) -> bytes | Tensor:
         """All numbers side by side; ``rest`` are the values of the terms without a closed form."""
-        ranges = read_ranges(ranges)
         if rest is not None and len(rest) == len(self._terms):
             unread = [x for x in (*_flat(ranges), *sums) if isinstance(x, Tensor)]
             if len(unread) == 2 * len(ranges) + len(sums):
@@ -254,7 +252,6 @@ class Engine:
         ranges = [extremes(x) for x in tensors]
         if not frame.calls:
             return None, (), ranges
-        ranges = read_ranges(ranges)
         fusion = self._fuse(frame, tensors, ranges, weights, options)
         taken = () if fusion is None else tuple([frame.callers[i] for i in fusion.taken])
         return fusion, taken, ranges

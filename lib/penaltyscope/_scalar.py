@@ -44,20 +44,11 @@ def read_one(x: Tensor) -> Scalar:
 
 
 def extremes(x: Tensor) -> Extremes | None:
-    """Those of a tensor, not read, in one pass; None where there are none."""
+    """Those of a tensor, read where that is free; None where there are none."""
     if not x.numel() or not x.is_floating_point():
         return None
     low, high = torch.aminmax(x.detach() if x.requires_grad else x)
-    return low, high
-
-
-def read_ranges(ranges: Sequence[Extremes | None]) -> list[Extremes | None]:
-    """Numbers for tensors where that is free."""
-    return [pair and (_known(pair[0]), _known(pair[1])) for pair in ranges]
-
-
-def _known(x: Scalar) -> Scalar:
-    return read_one(x) if isinstance(x, Tensor) else x
+    return read_one(low), read_one(high)
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:

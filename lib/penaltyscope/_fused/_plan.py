@@ -179,7 +179,7 @@ class _Layout:
         squares = {}
         for sheet in self._sheets.values():
             for x, field in sheet.totals.items():
-                norm = sheet.sketch(inner, field, field, sheet.sketch.leaf("precise"))
+                norm = sheet.sketch(inner, field, field, sheet.sketch.leaf("sums"))
                 squares[x] = self._number(sheet, norm)
                 sheet.squares.add(squares[x])
                 if gram:
@@ -218,10 +218,10 @@ class _Layout:
             sheet.totals[x] = f(start, f.leaf("total", x), field, coefficient)
 
     def _product(self, sheet: _Sheet, x: int, a: int, b: int) -> int:
-        f, precise = sheet.sketch, sheet.sketch.leaf("precise")
+        f, sums = sheet.sketch, sheet.sketch.leaf("sums")
         # A value may be a sum of squares of what is a slope, too.
-        known = f.find(square_sum, a, precise) if a == b else None
-        field = f(inner, min(a, b), max(a, b), precise) if known is None else known
+        known = f.find(square_sum, a, sums) if a == b else None
+        field = f(inner, min(a, b), max(a, b), sums) if known is None else known
         number = self._number(sheet, field)
         self._products[x, a, b] = self._products[x, b, a] = number
         if a == b:

@@ -10,7 +10,7 @@ import penaltyscope as ps
 from benchmarks.terms import TERMS
 from penaltyscope import penalties
 from penaltyscope._fused import Call, Fuser
-from penaltyscope._scalar import extremes, read_ranges
+from penaltyscope._scalar import extremes
 from tests.lib.fused.plainly import assert_same
 from tests.lib.penalties.calls import P, Q
 from tests.lib.test_cost import counted, teacher
@@ -29,7 +29,7 @@ def evaluate(
         calls,
         tensors,
         weights or [1.0] * len(calls),
-        extremes=read_ranges([extremes(x) for x in tensors]),
+        extremes=[extremes(x) for x in tensors],
     )
 
 
