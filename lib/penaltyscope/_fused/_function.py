@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from penaltyscope._scalar import Scalar, tensor
+from penaltyscope._scalar import Scalar, read_one, tensor
 
 Plain: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """The total once more, from tensors and weights, by functions that autograd can differentiate."""
@@ -45,7 +45,7 @@ class _Total(torch.autograd.Function):
         found = (
             _again(ctx.plain, ctx.tensors, inputs, upstream)
             if torch.is_grad_enabled()
-            else [_scaled(g, upstream, x) for g, x in zip(gradients, inputs, strict=True)]
+            else _scaled(gradients, upstream, inputs)
         )
         return None, *found
 
@@ -74,9 +74,15 @@ def attach(
     return attached
 
 
-def _scaled(gradient: Tensor | None, upstream: Tensor, x: Tensor) -> Tensor | None:
+def _scaled(
+    gradients: Sequence[Tensor | None], upstream: Tensor, inputs: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    # What another pass may ask for once more must not be given away.
+    last = not torch._C._autograd._get_current_graph_task_keep_graph()  # noqa: SLF001
+    if not (last and read_one(upstream) == 1.0):
+        gradients = [g if g is None else g * upstream.to(g) for g in gradients]
     # Rounded to half precision last: a loss scale is there to save what that would lose.
-    return None if gradient is None else (gradient * upstream.to(gradient)).to(x.dtype)
+    return [g if g is None else g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True)]
 
 
 def _again(
