@@ -138,7 +138,7 @@ class Engine:
         return Evaluation(
             layout=plan.layout,
             numbers=self._numbers(plan, values, taken, fusion, ranges, sums, total.device),
-            alarming=not all([isinstance(x, Tensor) or math.isfinite(x) for x in sums]),
+            alarming=not all(isinstance(x, Tensor) or math.isfinite(x) for x in sums),
             total=total,
             tap=tap,
             gram=self._gram(fusion, taken),

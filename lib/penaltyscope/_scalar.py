@@ -95,6 +95,11 @@ def packed(scalars: Sequence[Scalar], device: torch.device) -> bytes | Tensor:
     return struct.pack(f"{len(scalars)}d", *scalars)
 
 
+def size(x: Scalar) -> Scalar:
+    """``|x|``."""
+    return x.abs() if isinstance(x, Tensor) else abs(x)
+
+
 def root(square: Scalar) -> Scalar:
     """The root of a square that rounding may have made negative; NaN stays NaN."""
     return square.clamp(min=0).sqrt() if isinstance(square, Tensor) else max(square, 0.0) ** 0.5

@@ -77,9 +77,10 @@ def attach(
 def _scaled(
     gradients: Sequence[Tensor | None], upstream: Tensor, inputs: Sequence[Tensor]
 ) -> Sequence[Tensor | None]:
+    scale = read_one(upstream)
     # What another pass may ask for once more must not be given away.
-    last = not torch._C._autograd._get_current_graph_task_keep_graph()  # noqa: SLF001
-    if not (last and read_one(upstream) == 1.0):
+    kept = torch._C._autograd._get_current_graph_task_keep_graph()  # noqa: SLF001
+    if kept or isinstance(scale, Tensor) or scale != 1.0:
         gradients = [g if g is None else g * upstream.to(g) for g in gradients]
     # Rounded to half precision last: a loss scale is there to save what that would lose.
     return [g if g is None else g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True)]

@@ -15,7 +15,7 @@ from penaltyscope._fused._form import Situation
 from penaltyscope._fused._function import attach
 from penaltyscope._fused._plan import Plan, make_plan
 from penaltyscope._fused._solve import Solution, solve
-from penaltyscope._scalar import Extremes, Scalar, read_one, sum_dtype, tensor
+from penaltyscope._scalar import Extremes, read_one, sum_dtype, tensor
 
 _MOST_PLANS = 64
 

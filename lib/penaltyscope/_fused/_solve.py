@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from penaltyscope._fused._evaluation import Case, Evaluation
 from penaltyscope._fused._plan import Plan
-from penaltyscope._scalar import Scalar, root, times, vector
+from penaltyscope._scalar import Scalar, root, size, times, vector
 
 
 class Solution(NamedTuple):
@@ -65,7 +65,7 @@ def _norms(done: Evaluation, plan: Plan) -> dict[tuple[int, int], Scalar]:
     weights, factors = done.case.weights, done.factors
     norms: dict[tuple[int, int], Scalar] = {}
     for key, (call, _, _, square) in zip(plan.sloped, plan.slopes, strict=True):
-        norm = root(done.sum(square)) * abs(factors[call])
+        norm = root(done.sum(square)) * size(factors[call])
         weight = weights[call]
         if isinstance(weight, Tensor):
             # What a weight of 0 kept out of the total was measured all the same.
@@ -77,7 +77,7 @@ def _norms(done: Evaluation, plan: Plan) -> dict[tuple[int, int], Scalar]:
 def _gram(done: Evaluation, plan: Plan, like: Tensor) -> Tensor:
     row, count = {call: i for i, call in enumerate(plan.forms)}, len(plan.forms)
     gram: list[Scalar] = [0.0] * count**2
-    for a, b in product(plan.slopes, repeat=2):
+    for a, b in combinations_with_replacement(plan.slopes, 2):
         if a.tensor != b.tensor:
             continue
         inner: Scalar = 0.0
@@ -85,6 +85,6 @@ def _gram(done: Evaluation, plan: Plan, like: Tensor) -> Tensor:
             inner = inner + c * d * done.numbers[plan.products[a.tensor, f, g]]
         for slope in (a, b):
             inner = times(done.case.weights[slope.call], done.factors[slope.call] * inner)
-        place = row[a.call] * count + row[b.call]
-        gram[place] = gram[place] + inner
+        i, j = row[a.call], row[b.call]
+        gram[i * count + j] = gram[j * count + i] = gram[i * count + j] + inner
     return vector(gram, like).view(count, count)

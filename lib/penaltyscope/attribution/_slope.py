@@ -35,10 +35,12 @@ def tangents(parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> Itera
         parameters: leaves.
         direction: one tensor for each of them.
     """
-    with _frozen(parameters), _differentiable_kernels(), forward_ad.dual_level():
+    with _frozen(parameters), _differentiable_kernels(), forward_ad.dual_level() as level:
         for parameter, tangent in zip(parameters, direction, strict=True):
+            # What is public looks at the environment and imports before it calls this.
+            dual = torch._make_dual(parameter.detach(), tangent, level)  # noqa: SLF001
             # In place: the level takes the tangent off again when it ends.
-            parameter.copy_(forward_ad.make_dual(parameter.detach(), tangent))
+            parameter.copy_(dual)
         with torch.enable_grad(), _NoGradMeansNoTangent():
             yield
 

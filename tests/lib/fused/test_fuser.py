@@ -214,7 +214,8 @@ def test_where_numbers_cannot_be_read_none_are(monkeypatch: pytest.MonkeyPatch, 
 
     def fused(student: Tensor) -> None:
         if way == "on a device":
-            monkeypatch.setattr(Tensor, "numpy", None)
+            for read in ("numpy", "tolist"):
+                monkeypatch.setattr(Tensor, read, None)
         tensors = [student, target]
         evaluate(fuser, CALLS, tensors, WEIGHTS).total(tensors).backward()
 
