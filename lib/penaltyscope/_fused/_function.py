@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from penaltyscope._scalar import Scalar, read_one, tensor
+from penaltyscope._scalar import Scalar, on_host, tensor
 
 Plain: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """The total once more, from tensors and weights, by functions that autograd can differentiate."""
@@ -77,13 +77,19 @@ def attach(
 def _scaled(
     gradients: Sequence[Tensor | None], upstream: Tensor, inputs: Sequence[Tensor]
 ) -> Sequence[Tensor | None]:
-    scale = read_one(upstream)
     # What another pass may ask for once more must not be given away.
     kept = torch._C._autograd._get_current_graph_task_keep_graph()  # noqa: SLF001
-    if kept or isinstance(scale, Tensor) or scale != 1.0:
+    if kept or not _is_one(upstream):
         gradients = [g if g is None else g * upstream.to(g) for g in gradients]
     # Rounded to half precision last: a loss scale is there to save what that would lose.
     return [g if g is None else g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True)]
+
+
+def _is_one(upstream: Tensor) -> bool:
+    try:
+        return on_host(upstream) and upstream.tolist() == 1.0
+    except RuntimeError:  # many at once under vmap, or a zero without memory
+        return False
 
 
 def _again(

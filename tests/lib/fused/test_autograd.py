@@ -205,3 +205,12 @@ def test_only_a_scale_is_multiplied_with(scale: float, operations: int) -> None:
     with Operations() as counting:
         torch.autograd.grad(total, xs, upstream)
     assert counting.compute == operations
+
+
+def test_many_backward_passes_may_be_one() -> None:
+    xs = [leaf(P), leaf(Q)]
+    total = fused(CALLS, xs, [1.0] * len(CALLS)).total(xs)
+    want = torch.autograd.grad(total, xs, retain_graph=True)
+    scales = torch.tensor([1.0, -2.0], dtype=total.dtype)
+    got = torch.autograd.grad(total, xs, scales, is_grads_batched=True)
+    torch.testing.assert_close(got, tuple(torch.stack((g, -2.0 * g)) for g in want))
