@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
+
+from penaltyscope_service.kernel import kernel
 
 MAX_SEQ: Final = 2**62
 """Larger numbers are no count of anything, and would leave no room for arithmetic."""
@@ -50,9 +53,18 @@ def advance(ledger: Ledger, seq: NDArray[np.int64]) -> Ledger | None:
     first, count = int(seq[0]), len(seq)
     if first != ledger.high or ledger.gaps or first + count > MAX_SEQ:
         return None
-    if count > 1 and np.arange(first, first + count).tobytes() != seq.tobytes():
+    if count > 1 and not _counts_on(seq):
         return None
     return Ledger(high=first + count, lost=ledger.lost)
+
+
+@kernel(types.boolean(types.Array(types.int64, 1, "A", readonly=True)))
+def _counts_on(seq: NDArray[np.int64]) -> bool:
+    """Whether each number is the next after the one before."""
+    difference = np.int64(0)
+    for i in range(len(seq)):
+        difference |= seq[i] - seq[0] - i
+    return bool(difference == 0)
 
 
 def admit(

@@ -95,7 +95,8 @@ class Housekeeper:
         with self._writing:
             if self._watchman.is_live(run, now):  # it has come back meanwhile
                 return
-            self._history.bury(run.record.id, now)
+            sources = [s for stream in run.streams.values() for s in stream.sources.values()]
+            self._history.bury(run.record.id, sources, now)
             with self._lock:
                 self._registry.remove(run)
         self._orphans = True

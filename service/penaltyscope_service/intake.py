@@ -52,6 +52,8 @@ class Intake:
         self._processes: dict[tuple[int, int], ProcessRecord] = {}
         self._streams: dict[tuple[int, int, str], StreamRow] = {}
         self._sources: dict[tuple[int, str], SourceRow] = {}
+        self._changed: set[int] = set()
+        """Sources that are new, or of which more is to be told than that they went on."""
         self._terms: dict[tuple[str, ...], int] = {}
         self._blocks: dict[Place, list[StepBlock]] = {}
         self._incidents: list[Incident] = []
@@ -85,7 +87,8 @@ class Intake:
             runs=list(self._runs.values()),
             processes=list(self._processes.values()),
             streams=list(self._streams.values()),
-            sources=list(self._sources.values()),
+            sources=[s for s in self._sources.values() if s.id in self._changed],
+            advanced=[s for s in self._sources.values() if s.id not in self._changed],
             terms=[TermsRow(number, terms) for terms, number in self._terms.items()],
             blocks=[NewBlock(place, self._now, join(b)) for place, b in self._blocks.items()],
             incidents=self._incidents,
@@ -152,7 +155,9 @@ class Intake:
         if tracked is not None and incarnation in tracked.sources:
             return tracked.sources[incarnation]
         high = self._graves.high(run.run, stream.rank, stream.pipeline, incarnation)
-        return SourceRow(next(self._registry.numbers), stream.id, incarnation, Ledger(high=high))
+        number = next(self._registry.numbers)
+        self._changed.add(number)
+        return SourceRow(number, stream.id, incarnation, Ledger(high=high))
 
     def _number_of(self, terms: tuple[str, ...]) -> int:
         known = self._registry.terms.get(terms) or self._terms.get(terms)
@@ -216,6 +221,7 @@ class Intake:
             max_gaps=MAX_GAPS,
         )
         self._sources[source.stream, source.incarnation] = source._replace(ledger=ledger)
+        self._changed.add(source.id)
         self.duplicates += len(seq) - int(new.sum())
         return new
 

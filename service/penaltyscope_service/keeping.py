@@ -74,6 +74,7 @@ class Keeper:
         self._fault = None
         with self._lock:
             self._registry.enter(changes)
+            self._registry.enter_sources(changes.advanced)
             self._registry.enter_blocks(changes.blocks)
             for incident in incidents:
                 self._registry.enter_incidents(incident.run, incident.kind, 1)

@@ -55,10 +55,12 @@ class Packer:
             folded = stream.fold()
             aggregate = take_snapshot(stream.aggregate)
         newest = next(reversed(stream.loose))
+        loose = {place.source for place in stream.loose}
         return Packing(
             stream=stream.row.id,
             places={place: final or place != newest for place in stream.loose},
             aggregate=aggregate,
+            sources=[source for source in stream.sources.values() if source.id in loose],
             known=_complete(folded, stream.loose),
         )
 

@@ -121,10 +121,14 @@ class Registry:
             stream = TrackedStream(row, self.window_seconds)
             self.streams[row.id] = stream
             self._by_number[row.run].enter_stream(stream)
-        for source in rows.sources:
-            self.streams[source.stream].sources[source.incarnation] = source
+        self.enter_sources(rows.sources)
         for terms in rows.terms:
             self.terms[terms.names] = terms.id
+
+    def enter_sources(self, sources: Iterable[SourceRow]) -> None:
+        """Replaces what was known of how far they have come."""
+        for source in sources:
+            self.streams[source.stream].sources[source.incarnation] = source
 
     def enter_blocks(self, blocks: Iterable[NewBlock]) -> None:
         """Adds steps."""

@@ -1,9 +1,11 @@
 """What was in memory, made again from the history."""
 
 import logging
+from dataclasses import replace
 from itertools import count
 from typing import Final
 
+from penaltyscope_events import StepBlock
 from penaltyscope_service.aggregate import SnapshotError, restore_snapshot
 from penaltyscope_service.history import History
 from penaltyscope_service.registry import Registry, TrackedStream
@@ -37,4 +39,13 @@ def _aggregate(history: History, stream: TrackedStream) -> None:
             through = 0
     for block in history.load_steps(stream.row, through):
         stream.append(block)
+        _advance(stream, block.steps)
     stream.fold()
+
+
+def _advance(stream: TrackedStream, steps: StepBlock) -> None:
+    """A source that only goes on is not written with every block."""
+    source = stream.sources[steps.incarnation]
+    high = max(source.ledger.high, int(steps.seq.max()) + 1)
+    ledger = replace(source.ledger, high=high)
+    stream.sources[steps.incarnation] = source._replace(ledger=ledger)

@@ -36,6 +36,10 @@ class Pattern:
 
     mask: Bytes
     """The bits that all repetitions of one process have in common."""
+    common: Bytes
+    """Of these, the bits that it has in common with other processes."""
+    example: Bytes
+    """One repetition, of which only those bits are left."""
     names: tuple[Span, ...]
     """Strings that are other ones in other processes: first those of the stop record."""
     starts: int
@@ -46,20 +50,27 @@ class Pattern:
     """Bytes of one repetition."""
 
     def count(self, data: Bytes, start: int, stop: int) -> int:
-        """How often the pattern is repeated from ``start`` on, where it is known to be once."""
-        if stop - start < 2 * self.stride:
-            return 1
-        return count_alike(data[start:stop], self.mask)
+        """How often the pattern is repeated from ``start`` on, perhaps not once."""
+        return count_alike(data[start:stop], self.example, self.common, self.mask)
 
 
-@kernel(types.int64(BYTES, BYTES))
-def count_alike(data: Bytes, mask: Bytes) -> int:
-    """How often the bytes that ``data`` begins with are repeated, but for bits outside the mask."""
+@kernel(types.int64(*(BYTES,) * 4))
+def count_alike(data: Bytes, example: Bytes, common: Bytes, mask: Bytes) -> int:
+    """How often the bytes that ``data`` begins with are repeated, but for bits outside ``mask``.
+
+    None at all where these are not ``example``, but for bits outside ``common``; the last three are
+    as long as each other.
+    """
     stride = len(mask)
-    first = data[:stride]
+    if len(data) < stride:
+        return 0
+    first, different = data[:stride], np.uint8(0)
+    for i in range(stride):
+        different = np.uint8(different | first[i] & common[i] ^ example[i])
+    if different:
+        return 0
     for start in range(stride, len(data) - stride + 1, stride):
         record = data[start : start + stride]
-        different = np.uint8(0)
         for i in range(stride):
             different = np.uint8(different | (record[i] ^ first[i]) & mask[i])
         if different:
@@ -74,18 +85,17 @@ class Patterns:
         self._masks: dict[int, tuple[Bytes, ...]] = {}
         self._known: dict[bytes, Pattern] = {}
         self._known_bytes = 0
-        self._strides: dict[int, int] = {}
+        self._expected: dict[int, Pattern] = {}
 
-    def recall(self, data: Bytes, start: int, stop: int) -> Pattern | None:
-        """The pattern that begins at a position, if it is what is expected of so many bytes."""
-        stride = self._strides.get(stop - start)
-        return None if stride is None else self.find(data, start, start + stride)
+    def recall(self, length: int) -> Pattern | None:
+        """The pattern with which so many bytes may begin: the one with which others did."""
+        return self._expected.get(length)
 
     def expect(self, pattern: Pattern, length: int) -> None:
         """That so many bytes will begin with the pattern again."""
-        if len(self._strides) == _MOST_EXPECTED:
-            self._strides = {}
-        self._strides[length] = pattern.stride
+        if len(self._expected) == _MOST_EXPECTED:
+            self._expected = {}
+        self._expected[length] = pattern
 
     def find(self, data: Bytes, start: int, stop: int) -> Pattern | None:
         """The pattern of which the bytes between two positions are one repetition, if known."""
@@ -139,21 +149,24 @@ class Patterns:
             names = []
         if any(last - first > _MOST_NAME_BYTES for first, last in names):
             return None
-        pattern = Pattern(
-            np.frombuffer(bytes(mask), np.uint8), tuple(names), starts, plan, stop - start
-        )
-        self._remember(pattern, np.frombuffer(data, np.uint8, stop - start, start))
-        return pattern
+        same = np.frombuffer(bytes(mask), np.uint8)
+        raw = np.frombuffer(data, np.uint8, stop - start, start)
+        return self._remember(raw, same, tuple(names), starts, plan)
 
-    def _remember(self, pattern: Pattern, raw: Bytes) -> None:
-        length = pattern.stride
-        of_all = pattern.mask.copy()  # in common with other processes
-        for first, last in pattern.names:
-            of_all[first:last] = 0
-        if self._known_bytes + length > _MOST_KNOWN_BYTES:
-            self._known, self._masks, self._known_bytes = {}, {}, 0
-        masks = self._masks.get(length, ())
-        if not any(np.array_equal(mask, of_all) for mask in masks):
-            self._masks[length] = (of_all, *masks[: _MOST_MASKS - 1])
-        self._known[(raw & of_all).tobytes()] = pattern
-        self._known_bytes += length
+    def _remember(
+        self, raw: Bytes, mask: Bytes, names: tuple[Span, ...], starts: int, plan: Plan | None
+    ) -> Pattern:
+        stride = len(mask)
+        common = mask.copy()
+        for first, last in names:
+            common[first:last] = 0
+        if self._known_bytes + stride > _MOST_KNOWN_BYTES:
+            self._known, self._masks, self._expected, self._known_bytes = {}, {}, {}, 0
+        masks = self._masks.get(stride, ())
+        if not any(np.array_equal(other, common) for other in masks):
+            self._masks[stride] = (common, *masks[: _MOST_MASKS - 1])
+        left = (raw & common).tobytes()
+        example = np.frombuffer(left, np.uint8)
+        pattern = self._known[left] = Pattern(mask, common, example, names, starts, plan, stride)
+        self._known_bytes += stride
+        return pattern

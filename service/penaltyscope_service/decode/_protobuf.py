@@ -7,7 +7,7 @@ Reference: opentelemetry/proto/logs/v1/logs.proto.
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from penaltyscope_service.decode._field import (
 )
 from penaltyscope_service.decode._opening import Opening, Openings
 from penaltyscope_service.decode._pattern import Patterns
+from penaltyscope_service.decode._plan import Plan
 from penaltyscope_service.decode._record import InvalidRequestError, Record
 from penaltyscope_service.decode._resource import Resource, Scope, Speaker
 from penaltyscope_service.decode._step import ScopeTerms
@@ -30,6 +31,16 @@ from penaltyscope_service.decode._stock import read_stock, read_stock_records
 _MOST_LESSONS: Final = 8
 """Patterns that are looked for in one scope; where there are more, looking does not pay."""
 _MOST_CACHED_BYTES: Final = 8192
+
+
+class Familiar(NamedTuple):
+    """A request of one process, all of whose records are laid out alike."""
+
+    speaker: Speaker
+    terms: ScopeTerms
+    columns: Columns
+    plan: Plan
+
 
 _OPENINGS: Final = Openings()
 _PATTERNS: Final = Patterns()
@@ -49,6 +60,26 @@ def read_protobuf(body: bytes) -> list[Resource]:
         return [Resource(opening.speaker, [Scope(opening.terms, records)])]
     except (UnknownFormError, InvalidRequestError):
         return list(read_stock(body))
+
+
+def read_familiar(body: bytes) -> Familiar | None:
+    """A request that is one which was read before, but for its numbers; nothing if it is not.
+
+    What nearly all are, and quickly told.
+    """
+    opening = _OPENINGS.find(body)
+    if opening is None:
+        return None
+    start, stop = opening.stop, len(body)
+    pattern = _PATTERNS.recall(stop - start)
+    if pattern is None or pattern.plan is None:
+        return None
+    data = np.frombuffer(body, np.uint8)
+    count = pattern.count(data, start, stop)
+    if start + count * pattern.stride < stop:
+        return None
+    columns = Columns(body, data, start, count, pattern, _stock_records)
+    return Familiar(opening.speaker, opening.terms, columns, pattern.plan)
 
 
 def _open(body: bytes) -> Opening | None:
@@ -89,8 +120,9 @@ def _records(body: bytes, start: int, stop: int) -> list[Record | Columns]:
     lessons = 0
     read_until = start
     while start < stop and lessons < _MOST_LESSONS:
-        pattern = _PATTERNS.recall(data, start, stop)
-        if pattern is None:
+        pattern = _PATTERNS.recall(stop - start)
+        count = 0 if pattern is None else pattern.count(data, start, stop)
+        if pattern is None or not count:
             heads = _heads(body, start, stop)
             pattern = _PATTERNS.find(data, start, heads[-1].stop)
             if pattern is None:
@@ -100,9 +132,9 @@ def _records(body: bytes, start: int, stop: int) -> list[Record | Columns]:
                 start = heads[0].stop
                 continue
             _PATTERNS.expect(pattern, stop - start)
+            count = pattern.count(data, start, stop)
         if read_until < start:
             found += _stock_records(body, read_until, start)
-        count = pattern.count(data, start, stop)
         found.append(Columns(body, data, start, count, pattern, _stock_records))
         read_until = start = start + count * pattern.stride
     if read_until < stop:

@@ -10,7 +10,7 @@ from penaltyscope_service.decode._batch import Batch, Decoded
 from penaltyscope_service.decode._columns import Columns
 from penaltyscope_service.decode._event import read_event
 from penaltyscope_service.decode._json import read_json
-from penaltyscope_service.decode._protobuf import read_protobuf
+from penaltyscope_service.decode._protobuf import read_familiar, read_protobuf
 from penaltyscope_service.decode._record import EVENTS, KEPT, Record
 from penaltyscope_service.decode._resource import Resource
 from penaltyscope_service.decode._step import (
@@ -47,10 +47,33 @@ def decode_logs(body: bytes, content_type: ContentType, *, received_ns: int = 0)
     Raises:
         InvalidRequestError: if the body cannot be decoded; a single bad record does not raise.
     """
+    if content_type == "application/x-protobuf":
+        decoded = _read_familiar(body, received_ns)
+        if decoded is not None:
+            return decoded
     account = _Account()
     batches = [_read_resource(r, account, received_ns) for r in _READERS[content_type](body)]
     found = tuple(filter(None, batches))
     return Decoded(found, account.received, account.refused, account.message)
+
+
+def _read_familiar(body: bytes, received_ns: int) -> Decoded | None:
+    """As everything that follows would do it, in a quarter of the time."""
+    familiar = read_familiar(body)
+    if familiar is None:
+        return None
+    speaker, terms, columns, plan = familiar
+    read = columns.read(plan, terms, received_ns)
+    try:
+        identity = speaker.identity
+    except InvalidRecordError:
+        return None
+    if read is None:
+        return None
+    received = {_STOP: columns.repeats}
+    if columns.pattern.starts:
+        received[_START] = columns.repeats * columns.pattern.starts
+    return Decoded((Batch(identity, (read[1],)),), received, {})
 
 
 @dataclass(slots=True)

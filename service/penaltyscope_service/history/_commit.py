@@ -1,6 +1,7 @@
 """Records as rows that replace those with the same number."""
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Final
 
 import orjson
@@ -14,7 +15,7 @@ from penaltyscope_service.history._record import (
     run_row,
     source_row,
 )
-from penaltyscope_service.history._rows import Changes, Incident
+from penaltyscope_service.history._rows import Changes, Incident, SourceRow
 
 
 def _upsert(table: str, key: str, columns: tuple[str, ...]) -> Insert:
@@ -37,10 +38,15 @@ def write_records(writer: sqlite3.Connection, changes: Changes) -> list[Incident
     """Writes everything but blocks; returns the incidents that are new."""
     _insert_runs(writer, map(run_row, changes.runs))
     _insert_processes(writer, map(process_row, changes.processes))
-    _insert_sources(writer, map(source_row, changes.sources))
+    write_sources(writer, changes.sources)
     _insert_streams(writer, changes.streams)
     _insert_terms(writer, ((row.id, orjson.dumps(row.names).decode()) for row in changes.terms))
     return [incident for incident in changes.incidents if _insert_incident(writer, incident)]
+
+
+def write_sources(writer: sqlite3.Connection, sources: Iterable[SourceRow]) -> None:
+    """Writes how far some sources have come."""
+    _insert_sources(writer, map(source_row, sources))
 
 
 def _insert_incident(writer: sqlite3.Connection, incident: Incident) -> bool:

@@ -13,7 +13,7 @@ class Insert:
     """Inserts rows into one table.
 
     For every statement the interpreter's lock is let go, and to get it back from a busy thread
-    takes longer than to insert a row: there is one statement for 64 rows, 32, and so on.
+    takes longer than to insert a row: there is one statement for every number of rows.
     """
 
     def __init__(self, table: str, columns: int, rest: str = "") -> None:
@@ -25,16 +25,14 @@ class Insert:
             rest: of the statement, after the rows.
         """
         row = f"({', '.join('?' * columns)})"
-        self._statements: dict[int, str] = {}
-        size = _MOST_ROWS
-        while size:
-            self._statements[size] = f"INSERT INTO {table} VALUES {', '.join([row] * size)} {rest}"
-            size //= 2
+        self._statements = [
+            f"INSERT INTO {table} VALUES {', '.join([row] * size)} {rest}"
+            for size in range(_MOST_ROWS + 1)
+        ]
 
     def __call__(self, connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
         """Inserts all rows, in order."""
-        left = list(rows)
-        for size, statement in self._statements.items():
-            while len(left) >= size:
-                connection.execute(statement, list(chain.from_iterable(left[:size])))
-                left = left[size:]
+        every = list(rows)
+        for start in range(0, len(every), _MOST_ROWS):
+            some = every[start : start + _MOST_ROWS]
+            connection.execute(self._statements[len(some)], list(chain.from_iterable(some)))

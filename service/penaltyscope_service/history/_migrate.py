@@ -8,11 +8,13 @@ from penaltyscope_service.history._schema import BLOCK_INDEX, GRAVE_TABLE, SCHEM
 _STEPS: Final = {
     1: f"ALTER TABLE block ADD COLUMN checksum INTEGER; {GRAVE_TABLE}",
     2: f"DROP INDEX block_of_stream; {BLOCK_INDEX}",
+    3: "",
 }
 """What makes the next version of each.
 
 Version 3 packs blocks and rollups in another way. Those that are there stay as they are: their
-first byte tells how to read them, and a program that cannot is kept off by the version.
+first byte tells how to read them. Version 4 writes how far a source has come when its blocks are
+packed, and not before. A program that knows neither is kept off by the version.
 """
 
 

@@ -32,5 +32,5 @@ def exchange(bits: NDArray[np.int64], out: NDArray[np.int64] | None = None) -> N
 )
 def _exchange(bits: NDArray[np.int64], exchanged: NDArray[np.int64]) -> None:
     for i in range(len(bits)):
-        negative = bits[i] < 0 and bits[i] != _LEAST
+        negative = (bits[i] < 0) & (bits[i] != _LEAST)  # `and` would be a branch
         exchanged[i] = _LEAST - bits[i] if negative else bits[i]

@@ -1,14 +1,14 @@
 """Small blocks made into large ones: a million steps are a thousand blocks, not one per request."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from penaltyscope_service.history._block import BLOCK_ROWS
 from penaltyscope_service.history._damage import require_whole
 from penaltyscope_service.history._payload import decode_block
-from penaltyscope_service.history._rows import NewBlock, Place
+from penaltyscope_service.history._rows import NewBlock, Place, SourceRow
 from penaltyscope_service.joining import join
 
 _LOOSE: Final = "FROM block WHERE stream = ? AND packed = 0 AND source = ? AND terms = ?"
@@ -25,6 +25,8 @@ class Packing:
     cutting is packed too."""
     aggregate: bytes
     """Of all blocks of the stream; from now on only newer ones need to be added."""
+    sources: Sequence[SourceRow]
+    """Of these blocks: from now on the blocks do not say any more how far they have come."""
     known: Mapping[Place, NewBlock] = field(default_factory=dict)
     """All that lies at a place, where that need not be read."""
 

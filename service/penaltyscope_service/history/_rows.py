@@ -70,6 +70,8 @@ class Changes:
     processes: list[ProcessRecord] = field(default_factory=list)
     streams: list[StreamRow] = field(default_factory=list)
     sources: list[SourceRow] = field(default_factory=list)
+    advanced: list[SourceRow] = field(default_factory=list)
+    """Sources that only went on: their blocks say how far, until those are packed."""
     terms: list[TermsRow] = field(default_factory=list)
     blocks: list[NewBlock] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)

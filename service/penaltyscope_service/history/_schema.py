@@ -6,9 +6,13 @@ from typing import Final, Literal
 
 Synchronous = Literal["NORMAL", "FULL"]
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 _APPLICATION_ID: Final = 0x50534350  # "PSCP", so that `file` and we know whose file it is
 _BUSY_SECONDS: Final = 10.0
+_STATEMENTS: Final = 512
+"""That are remembered: some tables have one for every number of rows up to 64."""
+_LOG_PAGES: Final = 4000
+"""When the log is moved to the file: what was written over meanwhile need not be moved."""
 
 GRAVE_TABLE: Final = """
 CREATE TABLE grave (
@@ -66,7 +70,7 @@ CREATE TABLE source (
     id INTEGER PRIMARY KEY,
     stream INTEGER NOT NULL REFERENCES stream,
     incarnation TEXT NOT NULL,
-    high INTEGER NOT NULL,
+    high INTEGER NOT NULL,  -- less than its blocks say, until those are packed
     lost INTEGER NOT NULL,
     gaps TEXT  -- JSON: [[start, stop, since], ...]
 );
@@ -116,10 +120,15 @@ class HistoryError(RuntimeError):
 def connect(path: Path, *, timeout_seconds: float = _BUSY_SECONDS) -> sqlite3.Connection:
     """A connection that any one thread at a time may use; transactions are begun explicitly."""
     connection = sqlite3.connect(
-        path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False
+        path,
+        timeout=timeout_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_STATEMENTS,
     )
     # Some builds fill with zeros what is deleted, and write it: five times what packing needs.
     connection.execute("PRAGMA secure_delete = OFF").fetchall()
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}").fetchall()
     return connection
 
 

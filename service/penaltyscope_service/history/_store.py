@@ -9,7 +9,7 @@ from typing import IO, Final, Self
 
 from penaltyscope_service.history._archive import Archive
 from penaltyscope_service.history._block import BLOCK_ROWS, insert_block, insert_blocks
-from penaltyscope_service.history._commit import write_records
+from penaltyscope_service.history._commit import write_records, write_sources
 from penaltyscope_service.history._damage import DamagedError, is_damage, look_for_damage
 from penaltyscope_service.history._graves import Graves, bury
 from penaltyscope_service.history._load import load, load_aggregate, load_steps
@@ -23,6 +23,7 @@ from penaltyscope_service.history._rows import (
     Loaded,
     NewBlock,
     Place,
+    SourceRow,
     StreamRow,
 )
 from penaltyscope_service.history._schema import Synchronous, connect, create, require_ours
@@ -146,9 +147,16 @@ class History:
         """Of that part of the file which holds something."""
         return used_bytes(self._writer)
 
-    def bury(self, run: int, now: float) -> None:
-        """Deletes a run by its number; its steps are orphans from now on."""
+    def bury(self, run: int, sources: Iterable[SourceRow], now: float) -> None:
+        """Deletes a run by its number; its steps are orphans from now on.
+
+        Args:
+            run: its number.
+            sources: how far its recorders have come, where that may not be written.
+            now: Unix time in seconds.
+        """
         with self._transaction() as writer:
+            write_sources(writer, sources)
             bury(writer, run, now)
 
     def delete_orphans(self, most: int) -> int:
@@ -194,6 +202,7 @@ class History:
 
     def _pack(self, writer: sqlite3.Connection, packing: Packing) -> dict[Place, int]:
         left: dict[Place, int] = {}
+        write_sources(writer, packing.sources)
         for place, final in packing.places.items():
             loose = packing.known.get(place)
             if loose is None:

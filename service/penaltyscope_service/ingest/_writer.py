@@ -17,6 +17,8 @@ _logger: Final = logging.getLogger(__name__)
 _GROUP_REQUESTS: Final = 64
 _GROUP_BYTES: Final = 4 * 1024**2
 """Most requests, and about as many bytes, in one transaction; all are in memory, decoded."""
+_TURN_SECONDS: Final = 0.01
+"""For so long at most the event loop stands still to let the writer's thread work."""
 _BUSY_SECONDS: Final = 1
 _STORAGE_SECONDS: Final = 10
 """When to send again: a queue empties in no time, a full disk waits for a person."""
@@ -46,6 +48,10 @@ class Writer:
     Decoding happens on that thread too, so that the event loop stays free to read, refuse and
     serve. Requests that come in while a transaction is written share the next one; they go to the
     thread and back together, since waking it costs more than a small request.
+
+    The two threads take turns as long as the writer's are short. Side by side they would gain
+    nothing but the time that the disk takes, for there is one interpreter's lock, and to hand that
+    over at every system call costs more than a small request, too.
     """
 
     def __init__(self, store: Store, *, max_requests: int, max_bytes: int) -> None:
@@ -53,6 +59,9 @@ class Writer:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._settled: queue.SimpleQueue[list[_Settled]] = queue.SimpleQueue()
+        self._is_awaited = False
+        """Whether the event loop stands still until something is settled."""
         # Only the event loop touches these three: no lock is needed.
         self._fresh: list[_Job] = []
         self._waiting_requests = 0
@@ -109,6 +118,20 @@ class Writer:
     def _hand_over(self) -> None:
         jobs, self._fresh = self._fresh, []
         self._jobs.put(jobs)
+        if self._waiting_requests > len(jobs):  # the writer is behind: a turn would be long
+            return
+        self._is_awaited = True
+        try:
+            self._set_results(self._settled.get(timeout=_TURN_SECONDS))
+        except queue.Empty:
+            pass
+        finally:
+            self._is_awaited = False
+        self._collect()  # what was settled before the writer could know that it must tell
+
+    def _collect(self) -> None:
+        while not self._settled.empty():
+            self._set_results(self._settled.get())
 
     def _run(self) -> None:
         while (jobs := self._jobs.get()) is not None:
@@ -134,7 +157,9 @@ class Writer:
             except Exception as error:  # noqa: BLE001  # it belongs to the request, which raises it
                 settled.append((job, error))
         settled += self._commit(decoded)
-        self._settle(settled)
+        self._settled.put(settled)
+        if not self._is_awaited:  # asked only now: who stopped waiting before this looks once more
+            jobs[0].future.get_loop().call_soon_threadsafe(self._collect)
 
     def _commit(self, group: Sequence[_Decoded]) -> list[_Settled]:
         batches = [batch for _, decoded in group for batch in decoded.batches]
@@ -150,14 +175,6 @@ class Writer:
             # One request must not take its neighbours down with it.
             return [settled for single in group for settled in self._commit([single])]
         return list(group)
-
-    def _settle(self, settled: Sequence[_Settled]) -> None:
-        """Wakes everyone who waits, each event loop once."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Settled]] = {}
-        for job, result in settled:
-            by_loop.setdefault(job.future.get_loop(), []).append((job, result))
-        for loop, results in by_loop.items():
-            loop.call_soon_threadsafe(self._set_results, results)
 
     def _set_results(self, settled: Sequence[_Settled]) -> None:
         for (size, _, future), result in settled:

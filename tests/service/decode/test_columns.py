@@ -23,7 +23,7 @@ from penaltyscope_events import (
 )
 from penaltyscope_service.decode import Decoded, InvalidRequestError, _request, decode_logs
 from penaltyscope_service.decode._columns import Columns
-from penaltyscope_service.decode._protobuf import read_protobuf
+from penaltyscope_service.decode._protobuf import read_familiar, read_protobuf
 from penaltyscope_service.decode._stock import read_stock
 from tests.service.blocks import make_block, make_request
 from tests.service.decode.messages import TIME_NS, encode, record, stop
@@ -33,9 +33,10 @@ PROTOBUF: Final = "application/x-protobuf"
 IDENTITY = RunIdentity(run_id="r")
 
 
-def decode_stock(body: bytes, monkeypatch: pytest.MonkeyPatch) -> Decoded | str:
-    with monkeypatch.context() as patch:
+def decode_stock(body: bytes) -> Decoded | str:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_request, "_READERS", {PROTOBUF: read_stock})
+        patch.setattr(_request, "read_familiar", lambda _: None)
         return decode_quick(body)
 
 
@@ -61,6 +62,12 @@ def same(a: Decoded | str, b: Decoded | str) -> bool:
         if not all(map(same_steps, one.steps, other.steps)):
             return False
     return True
+
+
+def means_the_same(body: bytes) -> bool:
+    """Whether it is decoded as protobuf does it, also once it is familiar."""
+    stock = decode_stock(body)
+    return all(same(decode_quick(body), stock) for _ in range(2))
 
 
 def in_columns(body: bytes) -> int:
@@ -136,8 +143,7 @@ def test_any_records_mean_what_they_mean_to_protobuf(
     scope = {"penaltyscope.term.names": ["p", "q"]} if scoped else {}
     body = encode(PROTOBUF, *repeated, scope=scope)
 
-    with pytest.MonkeyPatch.context() as patch:
-        assert same(decode_quick(body), decode_stock(body, patch))
+    assert means_the_same(body)
 
 
 @settings(max_examples=40, deadline=None)
@@ -150,8 +156,7 @@ def test_what_the_library_writes_means_what_it_means_to_protobuf(
         scopes.insert(1, encode_events([Event(name=names.RUN_HEARTBEAT, time_ns=5)]))
     body = encode_request(IDENTITY, scopes)
 
-    with pytest.MonkeyPatch.context() as patch:
-        assert same(decode_quick(body), decode_stock(body, patch))
+    assert means_the_same(body)
 
 
 def _possible(block: StepBlock) -> StepBlock:
@@ -171,18 +176,42 @@ GOOD = make_request(make_block(steps=4))
 def test_damaged_bytes_mean_what_they_mean_to_protobuf(
     damage: Sequence[tuple[int, int]], lost: int
 ) -> None:
+    assert isinstance(decode_quick(GOOD), Decoded)  # from here on it is familiar
     broken = bytearray(GOOD)
     for place, byte in damage:
         broken[place] = byte
     body = bytes(broken[: len(broken) - lost])
 
-    with pytest.MonkeyPatch.context() as patch:
-        assert same(decode_quick(body), decode_stock(body, patch))
+    assert means_the_same(body)
 
 
 def test_a_block_of_the_library_is_read_in_columns_whatever_its_length() -> None:
     for steps in (1, 2, 15, 64, 300):
         assert in_columns(make_request(make_block(steps, first=1000))) == steps
+
+
+def test_a_request_is_familiar_where_only_numbers_are_new() -> None:
+    decode_logs(make_request(make_block(30, first=1000)), PROTOBUF)
+
+    familiar = read_familiar(make_request(make_block(30, first=1100)))
+
+    assert familiar is not None
+    assert (familiar.columns.repeats, familiar.plan.terms) == (30, 2)
+    other_run = make_request(make_block(30, first=1100), run="never heard of")
+    longer = make_request(make_block(31, first=1100))
+    wider = make_request(make_block(30, first=2000))
+    assert [read_familiar(body) for body in (other_run, longer, wider, b"")] == [None] * 4
+
+
+def test_a_familiar_request_with_one_odd_bit_is_not_familiar() -> None:
+    decode_logs(make_request(make_block(3, first=1000)), PROTOBUF)
+    body = make_request(make_block(3, first=1100))
+    assert read_familiar(body) is not None
+    for part in (b"penaltyscope.step", b"penaltyscope.term.value"):
+        for place in (body.find(part), body.rfind(part)):
+            odd = body[:place] + b"P" + body[place + 1 :]
+            assert read_familiar(odd) is None
+            assert means_the_same(odd)
 
 
 def test_records_of_a_stock_exporter_are_read_in_columns() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from penaltyscope_service.dedupe import Ledger
 from penaltyscope_service.history import History
 from penaltyscope_service.history._graves import GRAVE_SECONDS
 from tests.service.observed import Clock, batch, ending, open_observatory
@@ -44,7 +45,7 @@ def test_a_grave_tells_how_far_each_recorder_of_a_run_had_come(
     history: History, path: Path
 ) -> None:
     assert history.graves.attempt("old") is None
-    history.bury(number(path, "old"), BURIED_AT)
+    history.bury(number(path, "old"), [], BURIED_AT)
     assert history.graves.attempt("old") == 3
     assert history.graves.high("old", 0, "p", "first") == 5
     assert history.graves.high("old", 1, "p", "first") == 0
@@ -52,12 +53,21 @@ def test_a_grave_tells_how_far_each_recorder_of_a_run_had_come(
     assert history.graves.attempt("new") is None
 
 
+def test_a_grave_knows_what_was_not_written_of_a_source(history: History, path: Path) -> None:
+    (source,) = (s for s in history.load().sources if s.ledger.high == 5)
+
+    history.bury(number(path, "old"), [source._replace(ledger=Ledger(high=9))], BURIED_AT)
+
+    assert history.graves.high("old", 0, "p", "first") == 9
+    assert history.graves.high("new", 0, "p", "first") == 0
+
+
 @pytest.mark.parametrize(("later", "is_known"), [(GRAVE_SECONDS, True), (GRAVE_SECONDS + 1, False)])
 def test_a_grave_is_given_up_when_a_run_is_buried_long_after(
     history: History, path: Path, later: float, is_known: bool
 ) -> None:
-    history.bury(number(path, "old"), BURIED_AT)
-    history.bury(number(path, "new"), BURIED_AT + later)
+    history.bury(number(path, "old"), [], BURIED_AT)
+    history.bury(number(path, "new"), [], BURIED_AT + later)
     assert (history.graves.attempt("old") is not None) == is_known
     assert history.graves.high("old", 0, "p", "first") == (5 if is_known else 0)
     assert history.graves.high("new", 0, "p", "first") == 7

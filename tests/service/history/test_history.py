@@ -77,7 +77,7 @@ def steps_of(history: History) -> StepBlock:
 
 
 def pack(history: History, *, final: bool = True) -> dict[Place, int]:
-    packing = Packing(stream=STREAM.id, places={PLACE: final}, aggregate=b"aggregate")
+    packing = Packing(stream=STREAM.id, places={PLACE: final}, aggregate=b"aggregate", sources=[])
     return history.pack([packing])[0]
 
 
@@ -144,7 +144,9 @@ def test_blocks_that_are_in_memory_are_packed_without_being_read(history: Histor
     history.commit(everything(*parts))
     history._writer.execute("UPDATE block SET payload = x'00'")
     known = {PLACE: NewBlock(PLACE, 2.5, join(parts))}
-    packing = Packing(stream=STREAM.id, places={PLACE: False}, aggregate=b"", known=known)
+    packing = Packing(
+        stream=STREAM.id, places={PLACE: False}, aggregate=b"", sources=[], known=known
+    )
     assert history.pack([packing]) == [{}]
     assert same_steps(steps_of(history), join(parts))
 

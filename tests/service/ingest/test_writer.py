@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from penaltyscope_service.decode import Decoded, InvalidRequestError, decode_logs
-from penaltyscope_service.ingest import Writer
+from penaltyscope_service.ingest import Writer, _writer
 from penaltyscope_service.refusal import RefusedError
 from tests.service.blocks import make_block, make_request
 from tests.service.ingest.store import MemoryStore
@@ -172,7 +172,9 @@ def test_a_request_that_nobody_waits_for_any_more_is_passed_over() -> None:
     writer = start(store)
 
     async def submit() -> None:
-        first, second = (writer.submit(1, decode) for _ in range(2))
+        first = writer.submit(1, decode)
+        await wait_until_taken(store.gate, first)
+        second = writer.submit(1, decode)
         await wait_until_taken(store.gate, second)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -183,6 +185,37 @@ def test_a_request_that_nobody_waits_for_any_more_is_passed_over() -> None:
 
     asyncio.run(submit())
     assert store.steps == 6
+    writer.close()
+
+
+def test_the_event_loop_waits_for_a_writer_that_keeps_up_and_for_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryStore()
+    writer = start(store)
+
+    async def submit() -> None:
+        monkeypatch.setattr(_writer, "_TURN_SECONDS", 60.0)
+        kept = writer.submit(1, decode)
+        await asyncio.sleep(0)
+        assert kept.done()  # without having gone to sleep, or been told
+
+        store.gate.clear()
+        monkeypatch.setattr(_writer, "_TURN_SECONDS", 0.001)
+        slow = writer.submit(1, decode)
+        await wait_until_taken(store.gate, slow)
+
+        monkeypatch.setattr(_writer, "_TURN_SECONDS", 60.0)
+        rescue = threading.Timer(30.0, store.gate.set)
+        rescue.start()
+        late = writer.submit(1, decode)
+        await wait_until_taken(store.gate, late)  # which fails after a turn: it would be open
+        rescue.cancel()
+        store.gate.set()
+        await asyncio.gather(slow, late)  # which are told, since nobody stands still for them
+
+    asyncio.run(submit())
+    assert store.steps == 9
     writer.close()
 
 

@@ -46,6 +46,28 @@ def test_a_step_counts_once_in_one_request_in_a_later_one_and_after_a_restart(
     observatory.close()
 
 
+@pytest.mark.parametrize("all_packed", [False, True])
+def test_what_came_since_steps_were_packed_counts_once_after_a_restart(
+    tmp_path: Path, clock: Clock, *, all_packed: bool
+) -> None:
+    observatory = open_observatory(tmp_path, clock)
+    sent = [batch(make_steps(range(first, first + 600))) for first in range(0, 3000, 600)]
+    for one in sent:
+        assert observatory.ingest([one]).new_steps == 600
+    (stream,) = observatory._registry.streams.values()
+    assert 0 < sum(stream.loose.values()) < 1024  # the others were packed meanwhile
+    if all_packed:
+        clock.now += 100.0
+        observatory.tidy()
+        assert stream.loose == {}
+    for _ in range(2):
+        observatory.close()
+        observatory = open_observatory(tmp_path, clock)
+        outcome = observatory.ingest(sent)
+        assert (outcome.new_steps, outcome.duplicates) == (0, 3000)
+    observatory.close()
+
+
 def test_the_same_numbers_of_other_sources_are_other_steps(observatory: Observatory) -> None:
     steps = make_steps([0])
     outcome = observatory.ingest(
@@ -93,18 +115,23 @@ def test_numbers_that_cannot_be_counted_are_refused_and_the_others_kept(
 @settings(deadline=None, max_examples=25)
 @given(
     order=st.lists(st.integers(0, 30), min_size=1, max_size=40),
-    cuts=st.lists(st.tuples(st.integers(1, 40), st.booleans()), max_size=6),
+    cuts=st.lists(
+        st.tuples(st.integers(1, 40), st.sampled_from(["go on", "start again", "pack"])), max_size=6
+    ),
 )
 def test_any_order_repetition_and_batching_counts_every_step_once(
-    tmp_path_factory: pytest.TempPathFactory, order: list[int], cuts: list[tuple[int, bool]]
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], cuts: list[tuple[int, str]]
 ) -> None:
     folder, clock = tmp_path_factory.mktemp("any"), Clock()
     observatory = open_observatory(folder, clock)
     edges = sorted({0, len(order), *(min(cut, len(order)) for cut, _ in cuts)})
-    restarts = {min(cut, len(order)) for cut, restart in cuts if restart}
+    between = {(min(cut, len(order)), what) for cut, what in cuts}
     for start, stop in pairwise(edges):
         observatory.ingest([batch(make_steps([seq])) for seq in order[start:stop]])
-        if stop in restarts:
+        if (stop, "pack") in between:
+            clock.now += 100.0  # the run is lost, and its steps will not be any more
+            observatory.tidy()
+        if (stop, "start again") in between:
             observatory.close()
             observatory = open_observatory(folder, clock)
     kept = list(dict.fromkeys(order))
