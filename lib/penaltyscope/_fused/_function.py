@@ -1,7 +1,7 @@
 """A total whose gradients are there already, as autograd sees it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ def _scaled(
 
 def _is_one(upstream: Tensor) -> bool:
     try:
-        return on_host(upstream) and upstream.tolist() == 1.0
+        return on_host(upstream) and cast("float", upstream.tolist()) == 1.0
     except RuntimeError:  # many at once under vmap, or a zero without memory
         return False
 
