@@ -1,8 +1,7 @@
 """How a run is: whether it moves, how fast, and what state that makes."""
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 from penaltyscope_service.registry import TrackedRun
 from penaltyscope_service.states import RECEIVED_SECONDS, Uptime, state_of
@@ -79,5 +78,5 @@ def last_step(run: TrackedRun, rank: int | None = None) -> int | None:
 def _least_median(run: TrackedRun, kind: int) -> float | None:
     """Over the pipelines of the lowest rank that has any."""
     lowest = min(run.by_rank, default=0)
-    medians = [s.aggregate.intervals.median[kind] for s in run.of_rank(lowest)]
-    return min((float(median) for median in medians if not np.isnan(median)), default=None)
+    medians = [s.aggregate.intervals.median.item(kind) for s in run.of_rank(lowest)]
+    return min([median for median in medians if not math.isnan(median)], default=None)

@@ -1,8 +1,7 @@
 """One pipeline over all of its ranks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +11,7 @@ from penaltyscope_service.aggregate._stream import StreamAggregate
 from penaltyscope_service.aggregate._term import TermAggregate
 
 Array = NDArray[Any]
+Function = Callable[[Array, Array], Array]
 Column = Callable[[TermAggregate], Array]
 """Takes a column ``[T, …]`` out of a stream's terms."""
 
@@ -56,19 +56,27 @@ class PipelineAggregate:
         """``[T, …]``: maxima over ranks; NaN where all are."""
         return self._combine(column, np.fmax)
 
-    def total(self, column: Callable[[StreamAggregate], Array]) -> Array:
-        """Sums over ranks of something that is not by term."""
-        return reduce(np.add, [column(stream) for stream in self.streams.values()])
-
-    def _combine(self, column: Column, function: Callable[[Array, Array], Array]) -> Array:
+    def _combine(self, column: Column, function: Function) -> Array:
         parts = [column(stream.terms) for stream in self.streams.values()]
-        if not self.places:
-            return parts[0]
-        combined = np.zeros((len(self.terms), *parts[0].shape[1:]), parts[0].dtype)
-        unset = np.ones(len(self.terms), np.bool_)
-        for place, part in reversed(list(zip(self.places, parts, strict=True))):
-            both = function(combined[place], part)
-            first = unset[place].reshape(-1, *[1] * (part.ndim - 1))
-            combined[place] = np.where(first, part, both)
-            unset[place] = False
-        return combined
+        return combine(parts, self.places, len(self.terms), function) if self.places else parts[0]
+
+
+def combine(
+    parts: Sequence[Array], places: Sequence[NDArray[np.int64]], count: int, function: Function
+) -> Array:
+    """``[count, …]``: what ranks have in common.
+
+    Args:
+        parts: ``[T, …]`` of each rank, or of one rank of each of many pipelines; the lowest first.
+        places: ``[T]``, where each row belongs; none twice for one part.
+        count: how many places there are; each belongs to some row.
+        function: of what higher ranks have together, and a lower one.
+    """
+    combined = np.zeros((count, *parts[0].shape[1:]), parts[0].dtype)
+    unset = np.ones(count, np.bool_)
+    for place, part in reversed(list(zip(places, parts, strict=True))):
+        both = function(combined[place], part)
+        first = unset[place].reshape(-1, *[1] * (part.ndim - 1))
+        combined[place] = np.where(first, part, both)
+        unset[place] = False
+    return combined

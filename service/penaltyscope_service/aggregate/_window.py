@@ -1,5 +1,6 @@
 """The largest numbers of the last moments, for everyone who looks in from time to time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -55,12 +56,19 @@ class Window:
 
     def read(self, period: int) -> Numbers:
         """``[C, W]`` maxima as of a period; NaN where nothing was seen."""
-        seen = np.full(self.current.shape, -np.inf)
-        if period <= self.period + 1:
-            seen = self.current
-        if period <= self.period:
-            seen = np.maximum(seen, self.previous)
-        return np.where(seen == -np.inf, np.nan, seen)
+        return read_windows([self], period)
+
+
+def read_windows(windows: Sequence[Window], period: int) -> Numbers:
+    """``[C, W]`` maxima of all windows' columns, one window after the other; as one is read."""
+    current = np.concatenate([window.current for window in windows])
+    previous = np.concatenate([window.previous for window in windows])
+    ages = np.repeat(
+        [period - window.period for window in windows], [len(w.current) for w in windows]
+    )[:, None]
+    seen = np.where(ages <= 1, current, -np.inf)
+    np.maximum(seen, previous, out=seen, where=ages <= 0)
+    return np.where(seen == -np.inf, np.nan, seen)
 
 
 _COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from typing import Final, NamedTuple
 
 from penaltyscope_service.exposition._layout import Layout, PipelineEntry, RunEntry, shape_of
@@ -16,8 +17,8 @@ from penaltyscope_service.exposition._text import (
     Family,
     Histograms,
     Samples,
-    format_histograms,
-    format_samples,
+    write_histograms,
+    write_samples,
 )
 from penaltyscope_service.registry import TrackedRun
 
@@ -116,16 +117,14 @@ class Exposition:
 
 def write(page: Page, history_bytes: int) -> bytes:
     """The page as text."""
-    texts: list[bytes] = []
+    text = BytesIO()
     series = 0
     for family, numbers in page.families:
         if isinstance(numbers, Histograms):
-            text, count = format_histograms(family, numbers)
+            series += write_histograms(text, family, numbers)
         else:
-            text, count = format_samples(family, numbers)
-        texts.append(text)
-        series += count
+            series += write_samples(text, family, numbers)
     own = ((SERIES, series), (REFUSED, page.refused_series), (SIZE, history_bytes))
     for family, number in own:
-        texts.append(b"%b\n%b %d\n" % (family.head, family.name.encode(), number))
-    return b"".join(texts)
+        text.write(b"%b\n%b %d\n" % (family.head, family.name.encode(), number))
+    return text.getvalue()

@@ -1,6 +1,7 @@
 """Which runs have series, and their labels: made once, and again only when the series change."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -14,6 +15,8 @@ from penaltyscope_service.aggregate import (
     PipelineAggregate,
     StreamAggregate,
 )
+from penaltyscope_service.exposition._levels import Levels
+from penaltyscope_service.exposition._lines import Strings
 from penaltyscope_service.exposition._text import format_labels
 from penaltyscope_service.registry import TrackedRun
 from penaltyscope_service.summary import STATES
@@ -25,6 +28,9 @@ _STREAM_SERIES: Final = 1 + 2
 _TERM_SERIES: Final = 8 + len(NORM_BOUNDS) + 3
 _STREAM_TERM_SERIES: Final = len(FINDINGS)
 """How many series there are at most for each; counters of incidents come on top."""
+
+_MOST_TAGS: Final = 16
+_LONGEST_TAG: Final = 128
 
 
 class PipelineEntry:
@@ -66,11 +72,34 @@ class RunEntry:
         self.ranks = tuple(run.processes)
         self.processes = [format_labels({"run": name, "rank": rank}) for rank in self.ranks]
         self.pipelines = {pipeline: PipelineEntry(run, pipeline) for pipeline in run.pipelines}
+        self._described: tuple[Mapping[str, str], str, bytes] | None = None
+
+    def describe(self, tenant: str) -> bytes:
+        """Labels with the tenant and the tags, which may be others at any time."""
+        tags = self.run.record.tags
+        known = self._described
+        if known is None or known[0] is not tags or known[1] != tenant:
+            labels = {"run": self.run.record.run, "tenant": tenant} | _tag_labels(tags)
+            known = self._described = (tags, tenant, format_labels(labels))
+        return known[2]
 
     @property
     def series(self) -> int:
         """How many there are at most, without those of pipelines."""
         return _RUN_SERIES + _PROCESS_SERIES * len(self.ranks)
+
+
+def _tag_labels(tags: Mapping[str, str]) -> dict[str, str]:
+    """As many and as long as labels may reasonably be.
+
+    Of two tags that make the same label, the first in the order of names is shown.
+    """
+    labels: dict[str, str] = {}
+    for name in sorted(tags):
+        label = "tag_" + re.sub(r"[^a-zA-Z0-9_]", "_", name)
+        if len(labels) < _MOST_TAGS:
+            labels.setdefault(label, tags[name][:_LONGEST_TAG])
+    return labels
 
 
 def shape_of(run: TrackedRun) -> tuple[int, ...]:
@@ -86,39 +115,44 @@ class Layout:
     pipelines: Sequence[PipelineEntry]
 
     @cached_property
-    def run_owners(self) -> list[bytes]:
+    def run_owners(self) -> Strings:
         """Labels of runs."""
-        return [run.owner for run in self.runs]
+        return Strings.of([run.owner for run in self.runs])
 
     @cached_property
-    def process_owners(self) -> list[bytes]:
+    def process_owners(self) -> Strings:
         """Labels of ranks."""
         return _flat(run.processes for run in self.runs)
 
     @cached_property
-    def pipeline_owners(self) -> list[bytes]:
+    def pipeline_owners(self) -> Strings:
         """Labels of pipelines."""
-        return [pipeline.owner for pipeline in self.pipelines]
+        return Strings.of([pipeline.owner for pipeline in self.pipelines])
 
     @cached_property
-    def term_owners(self) -> list[bytes]:
+    def term_owners(self) -> Strings:
         """Labels of terms."""
         return _flat(pipeline.terms for pipeline in self.pipelines)
 
     @cached_property
-    def stream_owners(self) -> list[bytes]:
+    def stream_owners(self) -> Strings:
         """Labels of pipelines on a rank."""
         return _flat(pipeline.streams for pipeline in self.pipelines)
 
     @cached_property
-    def base_owners(self) -> list[bytes]:
+    def base_owners(self) -> Strings:
         """Labels of the task loss on a rank."""
         return _flat(pipeline.bases for pipeline in self.pipelines)
 
     @cached_property
-    def stream_term_owners(self) -> list[bytes]:
+    def stream_term_owners(self) -> Strings:
         """Labels of terms on a rank."""
         return _flat(pipeline.stream_terms for pipeline in self.pipelines)
+
+    @cached_property
+    def levels(self) -> Levels:
+        """The same streams, level by level."""
+        return Levels.of([pipeline.aggregate for pipeline in self.pipelines])
 
     @cached_property
     def streams(self) -> list[StreamAggregate]:
@@ -126,5 +160,5 @@ class Layout:
         return [s for pipeline in self.pipelines for s in pipeline.aggregate.streams.values()]
 
 
-def _flat(parts: Iterator[list[bytes]]) -> list[bytes]:
-    return list(chain.from_iterable(parts))
+def _flat(parts: Iterator[list[bytes]]) -> Strings:
+    return Strings.of(list(chain.from_iterable(parts)))

@@ -1,17 +1,16 @@
 """The families of pipelines and their terms."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from penaltyscope_events import FINDINGS
 from penaltyscope_service.aggregate import (
     DURATION_BOUNDS,
     KINDS,
     NORM_BOUNDS,
-    TermAggregate,
+    read_windows,
 )
 from penaltyscope_service.exposition._layout import Layout
 from penaltyscope_service.exposition._moment import Moment
@@ -86,55 +85,51 @@ NONFINITE: Final = Family(
 
 def collect_pipelines(layout: Layout) -> Iterator[tuple[Family, Samples | Histograms]]:
     """What is known of pipelines."""
-    owners = layout.pipeline_owners
-    pipelines = [entry.aggregate for entry in layout.pipelines]
-    streams = layout.streams
-    yield STEPS, Samples(layout.stream_owners, np.array([s.steps for s in streams], np.int64))
-    gauges = _stack((p.lowest.gauges.finite for p in pipelines), (0, 4))
+    if not layout.pipelines:
+        return
+    owners, levels = layout.pipeline_owners, layout.levels
+    lowest = levels.streams[: len(owners)]
+    steps = np.array([stream.steps for stream in layout.streams], np.int64)
+    yield STEPS, Samples(layout.stream_owners, steps)
+    gauges = np.concatenate([stream.gauges.finite for stream in lowest])
     for i, family in enumerate(GAUGES):
         yield family, Samples(owners, gauges[:, i])
-    buckets = len(DURATION_BOUNDS) + 1
-    counts = _stack((p.total(lambda s: s.durations.counts) for p in pipelines), (0, buckets))
-    sums = _stack((p.total(lambda s: s.durations.sums) for p in pipelines), (0,))
+    counts = levels.total(levels.stack(lambda s: s.durations.counts))
+    sums = levels.total(levels.stack(lambda s: s.durations.sums))
     yield DURATION, Histograms(owners, counts, sums, DURATION_BOUNDS)
 
 
 def collect_terms(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samples | Histograms]]:
     """What is known of terms."""
-    owners = layout.term_owners
-    pipelines = [entry.aggregate for entry in layout.pipelines]
-
-    def take(column: Callable[[TermAggregate], NDArray[Any]], *shape: int) -> NDArray[Any]:
-        return _stack((p.take(column) for p in pipelines), (0, *shape))
-
-    gauges = take(lambda t: t.gauges.finite, len(TERM_GAUGES))
+    if not layout.pipelines:
+        return
+    owners, levels = layout.term_owners, layout.levels
+    gauges = levels.stack(lambda s: s.terms.gauges.finite)[levels.lowest]
     for i, family in enumerate(TERM_GAUGES):
         yield family, Samples(owners, gauges[:, i])
-    seen = _stack((p.highest(lambda t: t.window.read(moment.period)) for p in pipelines), (0, 2))
+    windows = [stream.terms.window for stream in levels.streams]
+    seen = levels.combine(read_windows(windows, moment.period), np.fmax)
     # A run whose steps are rare keeps its last number, so that its series do not come and go.
     peaks = np.where(np.isnan(seen), gauges[:, [0, 3]], seen)
     for i, family in enumerate(WINDOW_GAUGES):
         yield family, Samples(owners, peaks[:, i])
-    yield BASELINE, Samples(owners, take(lambda t: t.baseline.value))
-    buckets = len(NORM_BOUNDS) + 1
-    counts = _stack((p.add(lambda t: t.norms.counts) for p in pipelines), (0, buckets))
-    sums = _stack((p.add(lambda t: t.norms.sums) for p in pipelines), (0,))
+    baselines = levels.stack(lambda s: s.terms.baseline.value)[levels.lowest]
+    yield BASELINE, Samples(owners, baselines)
+    counts = levels.combine(levels.stack(lambda s: s.terms.norms.counts), np.add)
+    sums = levels.combine(levels.stack(lambda s: s.terms.norms.sums), np.add)
     yield DISTRIBUTION, Histograms(owners, counts, sums, NORM_BOUNDS)
 
 
 def collect_nonfinite(layout: Layout) -> tuple[Family, list[Samples]]:
     """The counters of findings, which exist at 0 from the first evaluation on."""
     streams = layout.streams
+    if not streams:
+        return NONFINITE, []
     findings = [f',stage="{f.stage}",kind="{f.kind}"'.encode() for f in FINDINGS]
     base = [f',stage="value",kind="{kind}"'.encode() for kind in KINDS]
-    of_terms = _stack((s.terms.nonfinite for s in streams), (0, len(findings)))
-    of_base = np.array([s.base_nonfinite for s in streams]).reshape(-1, 2)
+    of_terms = np.concatenate([stream.terms.nonfinite for stream in streams])
+    of_base = np.concatenate([stream.base_nonfinite for stream in streams])
     return NONFINITE, [
         Samples(layout.stream_term_owners, of_terms, findings),
         Samples(layout.base_owners, of_base, base),
     ]
-
-
-def _stack(arrays: Iterable[NDArray[Any]], empty: tuple[int, ...]) -> NDArray[Any]:
-    """All arrays, one after the other; of the shape ``empty`` if there are none."""
-    return np.concatenate([np.zeros(empty, np.int64), *arrays])

@@ -1,6 +1,5 @@
 """The families of runs and their ranks."""
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -8,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_service.exposition._layout import Layout
+from penaltyscope_service.exposition._lines import Strings
 from penaltyscope_service.exposition._moment import Moment
 from penaltyscope_service.exposition._text import Family, Samples, format_labels
 from penaltyscope_service.registry import TrackedRun
-from penaltyscope_service.states import RunRecord
 from penaltyscope_service.summary import STATES
 from penaltyscope_service.vitals import last_step, step_seconds
 
@@ -63,29 +62,26 @@ MISSING: Final = Family(
     "Evaluations that had not arrived when later ones had for a while; they may still come.",
 )
 
-_MOST_TAGS: Final = 16
-_LONGEST_TAG: Final = 128
-
 
 def collect_runs(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samples]]:
     """What is known of runs and ranks."""
     runs = [entry.run for entry in layout.runs]
     owners = layout.run_owners
-    states = [moment.watchman.state(run, moment.now) for run in runs]
+    states = [STATES.index(moment.watchman.state(run, moment.now)) for run in runs]
     incidents = [(run.record.run, kind, n) for run in runs for kind, n in run.incidents.items()]
     kinds = [format_labels({"run": run, "kind": kind}) for run, kind, _ in incidents]
-    infos = [format_labels(_info(run.record, moment)) for run in runs]
-    yield INFO, Samples(infos, np.ones(len(runs)))
+    infos = [entry.describe(moment.tenant_of(entry.run.record.run)) for entry in layout.runs]
+    yield INFO, Samples(Strings.of(infos), np.ones(len(runs)))
     yield (
         STATE,
         Samples(
             owners,
-            np.array([[state == own for state in STATES] for own in states], np.int64),
+            np.equal.outer(states, np.arange(len(STATES))).astype(np.int64),
             [f',state="{state}"'.encode() for state in STATES],
         ),
     )
     yield INTERVAL, Samples(owners, _numbers(step_seconds(run) for run in runs))
-    yield INCIDENTS, Samples(kinds, _numbers(count for *_, count in incidents))
+    yield INCIDENTS, Samples(Strings.of(kinds), _numbers(count for *_, count in incidents))
 
 
 def collect_ranks(layout: Layout, moment: Moment) -> Iterator[tuple[Family, Samples]]:
@@ -115,16 +111,3 @@ def _progress_at(run: TrackedRun, rank: int) -> float | None:
 def _missing(run: TrackedRun, rank: int, moment: Moment) -> int:
     sources = (source for stream in run.of_rank(rank) for source in stream.sources.values())
     return sum(source.ledger.missing(moment.now, moment.gap_seconds) for source in sources)
-
-
-def _info(run: RunRecord, moment: Moment) -> dict[str, str]:
-    """The run, its tenant and its tags, as many and as long as a label may reasonably be.
-
-    Of two tags that make the same label, the first in the order of names is shown.
-    """
-    tags: dict[str, str] = {}
-    for name in sorted(run.tags):
-        label = "tag_" + re.sub(r"[^a-zA-Z0-9_]", "_", name)
-        if len(tags) < _MOST_TAGS:
-            tags.setdefault(label, run.tags[name][:_LONGEST_TAG])
-    return {"run": run.run, "tenant": moment.tenant_of(run.run)} | tags

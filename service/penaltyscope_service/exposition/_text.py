@@ -4,15 +4,18 @@ Reference: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress
-from typing import Any, Final, Literal, NamedTuple
+from io import BytesIO
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
+
+from penaltyscope_service.exposition._lines import Columns, Strings, write_lines
 
 Numbers = NDArray[np.float64] | NDArray[np.int64]
 
+_NO_COUNTS: Final = np.empty(0, np.int64)
+_NO_SUMS: Final = np.empty(0)
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -32,10 +35,10 @@ class Family(NamedTuple):
 class Samples(NamedTuple):
     """Samples of a gauge or counter: one for each pair of an owner and a variant."""
 
-    owners: Sequence[bytes]
+    owners: Strings
     """Labels, as ``format_labels`` makes them."""
     numbers: Numbers
-    """``[owners]``, or ``[owners, variants]``; where it is NaN there is no sample."""
+    """``[owners]``, or ``[owners, variants]``; an owner that has only NaN has no samples."""
     variants: Sequence[bytes] = (b"",)
     """Labels to append."""
 
@@ -43,7 +46,7 @@ class Samples(NamedTuple):
 class Histograms(NamedTuple):
     """One histogram for each owner."""
 
-    owners: Sequence[bytes]
+    owners: Strings
     counts: NDArray[np.int64]
     """``[owners, B + 1]``, of each bucket alone."""
     sums: NDArray[np.float64]
@@ -58,59 +61,57 @@ def format_labels(labels: Mapping[str, str | int]) -> bytes:
     return ",".join(pairs).encode()
 
 
-def format_samples(family: Family, groups: Iterable[Samples]) -> tuple[bytes, int]:
-    """The text of a gauge's or counter's family, and how many samples are in it."""
-    texts, count = [family.head], 0
-    for group in groups:
-        owners, numbers = group.owners, group.numbers.reshape(-1, len(group.variants))
-        if len(group.variants) == 1 and np.isnan(numbers).any():
-            present = ~np.isnan(numbers[:, 0])
-            owners, numbers = list(compress(owners, present)), numbers[present]
-        columns = [
-            (f"\n{family.name}{{".encode(), variant + b"} ", _format_numbers(numbers[:, i]))
-            for i, variant in enumerate(group.variants)
-        ]
-        texts.append(_lines(owners, columns))
-        count += numbers.size
-    return (b"".join(texts) + b"\n", count) if count else (b"", 0)
+def write_samples(page: BytesIO, family: Family, groups: Iterable[Samples]) -> int:
+    """Writes a gauge's or counter's family, if it has any samples; returns how many it has."""
+    begin = page.tell()
+    page.write(family.head)
+    count = sum(_write_group(page, family.name, group) for group in groups)
+    if count:
+        page.write(b"\n")
+    else:
+        page.seek(begin)
+        page.truncate()
+    return count
 
 
-def format_histograms(family: Family, histograms: Histograms) -> tuple[bytes, int]:
-    """The text of a histogram's family, and how many samples are in it."""
+def _write_group(page: BytesIO, name: str, group: Samples) -> int:
+    variants = len(group.variants)
+    numbers = group.numbers.reshape(-1, variants)
+    rows = np.flatnonzero(~np.isnan(numbers).all(axis=1))
+    present = numbers[rows]
+    fractional = present.dtype == np.float64
+    columns = Columns(
+        before=Strings.of([_opening(name)] * variants),
+        after=Strings.of([variant + b"} " for variant in group.variants]),
+        fractional=np.full(variants, fractional),
+    )
+    counts = _NO_COUNTS if fractional else present.astype(np.int64, copy=False)
+    sums = present.astype(np.float64, copy=False) if fractional else _NO_SUMS
+    write_lines(page, group.owners, columns, rows, counts, sums)
+    return present.size
+
+
+def write_histograms(page: BytesIO, family: Family, histograms: Histograms) -> int:
+    """Writes a histogram's family, if it has any samples; returns how many it has."""
     owners, counts, sums, bounds = histograms
-    if not owners:
-        return b"", 0
-    head, name = f"\n{family.name}_bucket{{".encode(), family.name
-    cumulative = np.cumsum(counts, axis=1)
+    if not len(owners):
+        return 0
+    name, buckets = family.name, len(bounds) + 1
+    before = [_opening(f"{name}_bucket")] * buckets
     edges = [f',le="{bound!r}"}} '.encode() for bound in bounds] + [b',le="+Inf"} ']
-    columns = [(head, e, _format_numbers(cumulative[:, i])) for i, e in enumerate(edges)]
-    columns += [
-        (f"\n{name}_sum{{".encode(), b"} ", _format_numbers(sums)),
-        (f"\n{name}_count{{".encode(), b"} ", columns[-1][2]),
-    ]
-    return family.head + _lines(owners, columns) + b"\n", len(owners) * len(columns)
+    columns = Columns(
+        before=Strings.of([*before, _opening(f"{name}_sum"), _opening(f"{name}_count")]),
+        after=Strings.of([*edges, b"} ", b"} "]),
+        fractional=np.arange(buckets + 2) == buckets,
+    )
+    cumulative = np.empty((len(owners), buckets + 1), np.int64)
+    np.cumsum(counts, axis=1, out=cumulative[:, :-1])
+    cumulative[:, -1] = cumulative[:, -2]
+    page.write(family.head)
+    write_lines(page, owners, columns, np.arange(len(owners)), cumulative, sums)
+    page.write(b"\n")
+    return len(owners) * (buckets + 2)
 
 
-def _lines(
-    owners: Sequence[bytes], columns: Sequence[tuple[bytes, bytes, Sequence[bytes]]]
-) -> bytes:
-    """For every owner one line per column: text before its labels, text after, the number."""
-    stride = 4 * len(columns)
-    parts: list[Any] = [None] * (stride * len(owners))
-    for i, (before, after, numbers) in enumerate(columns):
-        parts[4 * i :: stride] = [before] * len(owners)
-        parts[4 * i + 1 :: stride] = owners
-        parts[4 * i + 2 :: stride] = [after] * len(owners)
-        parts[4 * i + 3 :: stride] = numbers
-    return b"".join(parts)
-
-
-def _format_numbers(numbers: Numbers) -> list[bytes]:
-    if not len(numbers):
-        return []
-    plain = np.ascontiguousarray(numbers)
-    texts = orjson.dumps(plain, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-    if numbers.dtype == np.float64:
-        for i in np.flatnonzero(~np.isfinite(numbers)):  # JSON has no word for them
-            texts[i] = b"NaN" if np.isnan(numbers[i]) else b"+Inf" if numbers[i] > 0 else b"-Inf"
-    return texts
+def _opening(name: str) -> bytes:
+    return f"\n{name}{{".encode()

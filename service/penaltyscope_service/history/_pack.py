@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from penaltyscope_service.history._block import BLOCK_ROWS
-from penaltyscope_service.history._damage import require_whole
+from penaltyscope_service.history._damage import DamagedError, require_whole
 from penaltyscope_service.history._payload import decode_block
 from penaltyscope_service.history._rows import NewBlock, Place, SourceRow
 from penaltyscope_service.joining import join
@@ -34,7 +34,11 @@ class Packing:
 def read_loose(
     connection: sqlite3.Connection, place: Place, terms: tuple[str, ...]
 ) -> NewBlock | None:
-    """All small blocks of a place, as one without its names."""
+    """All small blocks of a place, as one without its names.
+
+    Raises:
+        DamagedError: if one of them is not what was written.
+    """
     rows = connection.execute(
         f"SELECT rows, received_at, payload, checksum {_LOOSE} ORDER BY id", _key(place)
     ).fetchall()
@@ -42,10 +46,13 @@ def read_loose(
         return None
     for _, _, payload, checksum in rows:
         require_whole(payload, checksum)
-    blocks = [
-        decode_block(payload, pipeline="", incarnation="", terms=terms, rows=count)
-        for count, _, payload, _ in rows
-    ]
+    try:
+        blocks = [
+            decode_block(payload, pipeline="", incarnation="", terms=terms, rows=count)
+            for count, _, payload, _ in rows
+        ]
+    except ValueError as error:
+        raise DamagedError(str(error)) from error
     return NewBlock(place, max(received_at for _, received_at, _, _ in rows), join(blocks))
 
 

@@ -66,8 +66,10 @@ def decode_packed(
     forms, heads = parts.take("u1", terms + 2), parts.take(HEAD, row_count(terms))
     patches = Patches(parts.take("<u4", count), parts.take("<u8", count))
     needed, active = needed_rows(names, terms), heads["width"] > 0
+    if rows > 1 and not active.any():
+        raise ValueError(f"numbers of one row are not those of {rows}: each has a seq of its own.")
     chosen = needed[active]
-    high = parts.take("u1", len(chosen) * rows).reshape(len(chosen), rows)[chosen]
+    high = parts.take("u1", -1).reshape(len(chosen), rows)[chosen]
     noise = heads["noise"][active].astype(np.uint64)
     residues = unpack_planes(planes, noise, rows, chosen)
     residues |= high << noise[chosen, None]
@@ -86,7 +88,7 @@ class _Parts:
         self._start = 0
 
     def take(self, dtype: DTypeLike, count: int) -> NDArray[Any]:
-        """The next one."""
+        """The next one; with a count of -1, all that is left."""
         part = np.frombuffer(self._data, dtype, count, self._start)
         self._start += part.nbytes
         return part

@@ -131,7 +131,7 @@ def _unpack(data: memoryview, columns: int, rows: int) -> NDArray[np.uint64]:
     heads = np.frombuffer(data, _HEADS, columns, _PACKED.size)
     start = _PACKED.size + heads.nbytes
     stop = start + (coded or columns * rows)
-    high = zlib.decompress(data[start:stop], _RAW) if coded else data[start:stop]
+    high = _decompress(data[start:stop]) if coded else data[start:stop]
     numbers = np.frombuffer(high, np.uint8).reshape(columns, rows).astype(np.uint64)
     numbers <<= heads["low_bits"][:, None].astype(np.uint64)
     for row, bits in zip(numbers, heads["low_bits"].tolist(), strict=True):
@@ -139,6 +139,13 @@ def _unpack(data: memoryview, columns: int, rows: int) -> NDArray[np.uint64]:
         row |= _unpack_low(data[start:stop], bits, rows)
     numbers += heads["least"][:, None]
     return numbers
+
+
+def _decompress(data: memoryview) -> bytes:
+    try:
+        return zlib.decompress(data, _RAW)
+    except zlib.error as error:
+        raise ValueError(f"high bits must be a Huffman code: {error}.") from error
 
 
 def _unpack_low(data: memoryview, bits: int, rows: int) -> NDArray[np.uint64]:

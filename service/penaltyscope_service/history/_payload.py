@@ -27,8 +27,10 @@ def decode_columns(
     """At least the named columns, to the last bit as they were encoded.
 
     Raises:
-        ValueError: if the payload is of an unknown kind.
+        ValueError: if the payload is of an unknown kind, or not that of so many rows.
     """
+    if rows < 1:
+        raise ValueError(f"rows must be positive, got {rows}.")
     kind, data = payload[0], memoryview(payload)[1:]
     if kind == _PLAIN:
         return decode_plain(data, terms=terms, rows=rows)

@@ -72,14 +72,18 @@ def encode_plain(block: StepBlock) -> memoryview:
 
 
 def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArray[Any]]:
-    """All columns of the block that was encoded."""
+    """All columns of the block that was encoded.
+
+    Raises:
+        ValueError: if the data is not that of so many rows.
+    """
     kind, cells = data[0], rows * terms
     flagged = cells if kind & _FLAGS else 0
     numbers = "<f4" if kind & _SINGLES else "<f8"
     layout = (
         *((name, "<i8", np.int64, rows) for name in _INTEGERS),
         ("duration", "<f8", np.float64, rows),
-        ("has_base", "?", np.bool_, rows),
+        ("has_base", "u1", np.bool_, rows),
         ("flags", "<i4", np.int32, flagged),
         *((("weight", "<f8", np.float64, terms),) if kind & _CONSTANT else ()),
         *(
@@ -93,6 +97,8 @@ def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArra
         column = np.frombuffer(data, stored, count, start)
         columns[name] = column.astype(native, copy=False)
         start += column.nbytes
+    if start != len(data):
+        raise ValueError(f"{rows} rows must be {start} bytes, got {len(data)}.")
     if not flagged:
         columns["flags"] = np.zeros(cells, np.int32)
     if kind & _CONSTANT:

@@ -35,7 +35,7 @@ def pack_planes(numbers: Words, bits: Words) -> bytes:
 def unpack_planes(data: bytes, bits: Words, rows: int, chosen: NDArray[np.bool_]) -> Words:
     """``[K, rows]``: what was packed, of the ``K`` columns that are chosen of ``[C]``."""
     groups, total = -(-rows // 8), int(bits.sum())
-    packed = np.frombuffer(data, np.uint8, total * groups).reshape(total, groups)
+    packed = np.frombuffer(data, np.uint8).reshape(total, groups)
     packed = packed[np.repeat(chosen, bits.astype(np.intp))]
     planes = np.zeros((len(packed), -(-rows // 64)), "<u8")
     planes.view(np.uint8)[:, :groups] = packed  # one for each bit of the chosen columns

@@ -23,7 +23,6 @@ def test_counts_are_sums_and_peaks_maxima_over_ranks() -> None:
     pipeline = PipelineAggregate.of(ranks)
     assert pipeline.add(lambda t: t.norms.counts).sum(axis=1).tolist() == [5, 5]
     assert pipeline.highest(lambda t: t.window.read(0)[:, 0]).tolist() == [7.0, 7.0]
-    assert pipeline.total(lambda s: s.durations.counts).sum() == 5
 
 
 def test_a_peak_that_one_rank_has_not_seen_is_that_of_the_other() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penaltyscope_service.aggregate._window import Window
+from penaltyscope_service.aggregate._window import Window, read_windows
 from tests.service.steps import INF, NAN, UNHURRIED
 
 ONLY = np.zeros(1, np.int64)
@@ -67,3 +67,15 @@ def test_each_number_has_a_maximum_of_its_own_and_what_is_missing_raises_none() 
     values, norms = np.array([[1.0, NAN], [4.0, NAN]]), np.array([[-5.0, -0.0], [NAN, -INF]])
     window.observe(10, columns, values, norms)
     assert str(window.read(10).tolist()) == "[[nan, 0.0], [nan, nan], [4.0, -5.0]]"
+
+
+def test_several_windows_are_read_as_each_of_them_is() -> None:
+    windows = [Window.empty(columns, 2) for columns in (2, 0, 1, 3)]
+    for i, window in enumerate(windows):
+        columns = np.arange(len(window.current))
+        for began in range(9, 9 + i):
+            numbers = np.full((1, len(columns)), float(began))
+            window.observe(began, columns, numbers, -numbers)
+    for now in range(8, 15):
+        apart = np.concatenate([window.read(now) for window in windows])
+        assert np.array_equal(read_windows(windows, now), apart, equal_nan=True)

@@ -11,6 +11,7 @@ import pytest
 
 from penaltyscope_events import FINDINGS, names
 from penaltyscope_service.aggregate import DURATION_BOUNDS, NORM_BOUNDS
+from penaltyscope_service.decode import Batch
 from penaltyscope_service.observatory import Observatory
 from tests.service.observed import (
     Clock,
@@ -144,6 +145,48 @@ def test_ranks_add_up_and_numbers_are_those_of_the_lowest(tmp_path: Path) -> Non
     assert samples["pipeline_duration_seconds_count"] == {labels(**P): 14}
     assert samples["pipeline_steps_total"] == {labels(**P, rank=r): r for r in (2, 5, 7)}
     assert samples["run_last_step"] == {labels(run="r", rank=r): r - 1 for r in (2, 5, 7)}
+
+
+def test_many_pipelines_have_the_lines_that_each_has_alone(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    batches: dict[tuple[str, str], list[Batch]] = {}
+    for run, pipeline, ranks in (("a", "p", [0]), ("a", "q", [3, 1, 0]), ("b", "p", [2, 5])):
+        for rank in ranks:
+            terms = [str(term) for term in random.permutation(list("abcd"))[: 2 + rank % 3]]
+            value, norm = random.normal(size=(2, 60, len(terms)))
+            value[random.random(value.shape) < 0.3] = NAN
+            steps = make_steps(
+                range(60),
+                terms,
+                pipeline=pipeline,
+                value=value,
+                norm=abs(norm),
+                duration=random.random(60),
+            )
+            batches.setdefault((run, pipeline), []).append(batch(steps, run=run, rank=rank))
+
+    def lines(name: str, given: list[Batch]) -> list[bytes]:
+        (tmp_path / name).mkdir()
+        observatory = open_observatory(tmp_path / name)
+        observatory.ingest(given)
+        text = observatory.render()
+        observatory.close()
+        of_pipelines = [line for line in text.splitlines() if b'pipeline="' in line]
+        return sorted(of_pipelines)
+
+    together = lines("together", [one for given in batches.values() for one in given])
+    apart = [lines(str(i), given) for i, given in enumerate(batches.values())]
+    assert len(together) > 300
+    assert together == sorted(line for some in apart for line in some)
+
+
+def test_new_tags_and_another_tenant_are_shown_at_once(tmp_path: Path) -> None:
+    observatory = open_observatory(tmp_path)
+    for lr, tenant in (("1", ""), ("2", ""), ("2", "t"), ("2", "t")):
+        observatory.ingest([batch(tags={"lr": lr})])
+        found = read(observatory.render(lambda _, tenant=tenant: tenant))["run_info"]  # type: ignore[misc]
+        assert found == {labels(run="r", tenant=tenant, tag_lr=lr): 1}
+    observatory.close()
 
 
 def test_the_state_is_one_of_all_states(tmp_path: Path) -> None:

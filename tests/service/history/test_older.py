@@ -7,16 +7,19 @@ import base64
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from penaltyscope_events import StepBlock
+from penaltyscope_events import COLUMNS, StepBlock
 from penaltyscope_service.history._payload import decode_block, decode_columns, encode_block
 from penaltyscope_service.history._rollup import roll_up
 from penaltyscope_service.history._rollup_bytes import decode_rollups, encode_rollups
 from penaltyscope_service.history._rollup_bytes_2 import rollup_bytes_1, with_head
+from penaltyscope_service.history._salvage import _NONSENSE
 from tests.service.steps import same_steps
 
 if sys.version_info >= (3, 14):
@@ -68,6 +71,18 @@ def test_a_rollup_of_older_code_says_the_same(block: Mapping[str, Any]) -> None:
     for name, real in there.items():
         assert found[name].tobytes() == expected[name].tobytes()
         assert (found[f"{name}_step"] == expected[f"{name}_step"])[real].all()
+
+
+@pytest.mark.parametrize("block", stored())
+def test_a_damaged_block_is_told_by_an_error_that_salvage_knows(block: Mapping[str, Any]) -> None:
+    whole = payload(block, "packed")
+    for place in range(0, len(whole), 1 + len(whole) // 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        for given in (damaged, whole[:place]):
+            # What becomes of its numbers is not the question.
+            with suppress(ValueError, TypeError, *_NONSENSE), np.errstate(all="ignore"):
+                decode_columns(bytes(given), COLUMNS, terms=2, rows=block["rows"])
 
 
 def frames(packed: bytes) -> tuple[int, bytes, bytes]:

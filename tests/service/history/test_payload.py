@@ -174,6 +174,28 @@ def test_a_chart_reads_only_the_columns_that_it_draws() -> None:
     assert list(columns) == ["step"]
 
 
+@pytest.mark.parametrize(
+    ("written", "rows"),
+    [*((24, rows) for rows in (-1, 0, 1, 12, 23, 25, 48, 10**15)), (1, 2), (1, 10**15)],
+)
+@PACKED
+def test_a_payload_is_not_read_as_another_number_of_rows(
+    written: int, rows: int, packed: bool
+) -> None:
+    payload = encode_block(make_steps(range(written)), packed=packed)
+    with pytest.raises(ValueError):  # noqa: PT011  # in many words
+        decode_columns(payload, COLUMNS, terms=2, rows=rows)
+
+
+def test_any_octet_but_0_says_that_there_is_a_base() -> None:
+    payload = bytearray(encode_block(make_steps([0]), packed=False))
+    place = 2 + 4 * 8  # after the kind, what is in it, and four columns
+    assert payload[place] == 1
+    payload[place] = 2
+    found = decode_columns(bytes(payload), COLUMNS, terms=2, rows=1)
+    assert found["has_base"].tobytes() == b"\x01"
+
+
 def test_a_payload_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="the payload's kind must be from 1 to 3, got 9"):
         decode_columns(b"\x09", ["step"], terms=1, rows=1)

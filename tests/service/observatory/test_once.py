@@ -200,15 +200,16 @@ def test_blocks_that_cannot_be_packed_are_kept_small(
     assert heads == [(1, 1024), (0, 977)]
 
 
+@pytest.mark.parametrize(("damage", "left"), [("payload = x'00'", 1000), ("rows = 999", 999)])
 def test_a_damaged_block_does_not_keep_other_streams_from_being_packed(
-    observatory: Observatory, caplog: pytest.LogCaptureFixture
+    observatory: Observatory, caplog: pytest.LogCaptureFixture, damage: str, left: int
 ) -> None:
     writer = observatory._history._writer
     observatory.ingest([batch(make_steps(range(1000)), run=run) for run in ("a", "b")])
     observatory.render()  # what was looked at is not in memory any more
     damaged = observatory._registry.runs["a"].streams[0, "p"].row.id
-    writer.execute("UPDATE block SET payload = x'00' WHERE stream = ?", (damaged,))
+    writer.execute(f"UPDATE block SET {damage} WHERE stream = ?", (damaged,))
     observatory.ingest([batch(make_steps(range(1000, 1024)), run=run) for run in ("a", "b")])
     assert f"blocks of stream {damaged} cannot be packed" in caplog.text
     heads = writer.execute("SELECT stream = ?, packed, rows FROM block ORDER BY id", (damaged,))
-    assert heads.fetchall() == [(1, 0, 1000), (1, 0, 24), (0, 1, 1024)]
+    assert heads.fetchall() == [(1, 0, left), (1, 0, 24), (0, 1, 1024)]
