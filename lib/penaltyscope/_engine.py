@@ -8,6 +8,7 @@ keep and to read.
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,18 +21,15 @@ from penaltyscope._scalar import (
     Extremes,
     Scalar,
     extremes,
-    on_host,
     packed,
-    read,
     read_one,
-    read_ranges,
+    read_vector,
 )
 from penaltyscope.result import Layout
 from penaltyscope.term import Term
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """The outcome; ``total`` is differentiable."""
 
     layout: Layout
@@ -136,11 +134,11 @@ class Engine:
         total = _sum(totals, like=tensors[0] if tensors else base)
         if tap is not None and total.grad_fn is not None:
             total.grad_fn.register_prehook(tap.set_scale)
-        sums = [x.detach() for x in (total, base) if x is not None]
+        sums = [read_one(x.detach()) for x in ((total,) if base is None else (total, base))]
         return Evaluation(
             layout=plan.layout,
-            numbers=self._numbers(plan, values, taken, fusion, ranges, sums),
-            alarming=any(on_host(x) and not math.isfinite(read_one(x)) for x in sums),
+            numbers=self._numbers(plan, values, taken, fusion, ranges, sums, total.device),
+            alarming=not all(isinstance(x, Tensor) or math.isfinite(x) for x in sums),
             total=total,
             tap=tap,
             gram=self._gram(fusion, taken),
@@ -153,32 +151,35 @@ class Engine:
         taken: tuple[int, ...],
         fusion: Fusion | None,
         ranges: Sequence[Extremes | None],
-        sums: Sequence[Tensor],
+        sums: Sequence[Scalar],
+        device: torch.device,
     ) -> bytes | Tensor:
         """All numbers side by side; ``rest`` are the values of the terms without a closed form."""
         if rest is not None and len(rest) == len(self._terms):
-            unread = [x for x in _flat(ranges) if isinstance(x, Tensor)]
-            if len(unread) == 2 * len(ranges):
-                return torch.cat((rest, torch.stack([*unread, *sums])))
+            unread = [x for x in (*_flat(ranges), *sums) if isinstance(x, Tensor)]
+            if len(unread) == 2 * len(ranges) + len(sums):
+                return torch.cat((rest, torch.stack(unread)))
         values: list[Scalar] = [math.nan] * len(self._terms)
         if fusion is not None:
             for term, value in zip(taken, fusion.solution.values, strict=True):
                 values[term] = value
         if rest is not None:
-            for part, value in zip(plan.rest.parts, read(list(rest.unbind())), strict=True):
+            for part, value in zip(plan.rest.parts, read_vector(rest), strict=True):
                 values[part.term] = value
-        numbers = [*values, *_flat(read_ranges(ranges)), *_known_norms(plan, fusion)]
-        return packed([*numbers, *map(read_one, sums)], sums[0].device)
+        numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion), *sums]
+        return packed(numbers, device)
 
     def _frame(
         self, tensors: Sequence[Tensor], weights: Sequence[float | Tensor], enabled: Sequence[bool]
     ) -> _Frame:
         ids = [id(x) for x in tensors]
         same = tuple(map(ids.index, ids))
-        with_grad = tuple(x.requires_grad for x in tensors)
+        with_grad = tuple([x.requires_grad for x in tensors])
         active = tuple(
-            on and (isinstance(weight, Tensor) or weight != 0)
-            for on, weight in zip(enabled, weights, strict=True)
+            [
+                on and (isinstance(weight, Tensor) or weight != 0)
+                for on, weight in zip(enabled, weights, strict=True)
+            ]
         )
         recording = torch.is_grad_enabled()
         key = same, with_grad, active, tuple(enabled), recording
@@ -251,9 +252,8 @@ class Engine:
         ranges = [extremes(x) for x in tensors]
         if not frame.calls:
             return None, (), ranges
-        ranges = read_ranges(ranges)
         fusion = self._fuse(frame, tensors, ranges, weights, options)
-        taken = () if fusion is None else tuple(frame.callers[i] for i in fusion.taken)
+        taken = () if fusion is None else tuple([frame.callers[i] for i in fusion.taken])
         return fusion, taken, ranges
 
     def _fuse(

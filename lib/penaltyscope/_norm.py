@@ -57,5 +57,5 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _flat(x: Tensor) -> Tensor:
-    flat = x.reshape(-1)
+    flat = x.ravel()
     return flat if x.dtype in (torch.float32, torch.float64) else flat.float()

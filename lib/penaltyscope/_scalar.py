@@ -4,11 +4,12 @@ import math
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 Scalar: TypeAlias = float | Tensor
 
@@ -18,38 +19,36 @@ Extremes: TypeAlias = tuple[Scalar, Scalar]
 
 def on_host(x: Tensor) -> bool:
     """Whether Python may look at the contents of ``x`` without waiting or breaking a graph."""
-    return x.is_cpu and not torch.compiler.is_compiling()
+    return x.is_cpu and not is_compiling()
 
 
 def read(scalars: list[Tensor]) -> list[Scalar]:
     """0-d tensors as numbers where that is free, else as they are."""
     if not on_host(scalars[0]):
         return [*scalars]
-    # Not item(), which counts as a synchronisation.
-    numbers: list[Scalar] = _readable(torch.stack(scalars)).numpy().tolist()
-    return numbers
+    try:
+        # Not item(), which counts as a synchronisation; one by one, because stacking costs more.
+        return [cast("float", x.tolist()) for x in scalars]
+    except RuntimeError:  # zeros of autograd's, which have no memory
+        return torch.stack(scalars).tolist()
+
+
+def read_vector(numbers: Tensor) -> list[Scalar]:
+    """A vector likewise."""
+    return numbers.tolist() if on_host(numbers) else [*numbers.unbind()]
 
 
 def read_one(x: Tensor) -> Scalar:
     """The 0-d ``x`` as a number where that is free, else as it is."""
-    return float(_readable(x).numpy()) if on_host(x) else x
+    return cast("float", x.tolist()) if on_host(x) else x
 
 
 def extremes(x: Tensor) -> Extremes | None:
-    """Those of a tensor, not read, in one pass; None where there are none."""
+    """Those of a tensor, read where that is free; None where there are none."""
     if not x.numel() or not x.is_floating_point():
         return None
-    low, high = torch.aminmax(x.detach())
-    return low, high
-
-
-def read_ranges(ranges: Sequence[Extremes | None]) -> list[Extremes | None]:
-    """Numbers for tensors where that is free."""
-    return [pair and (_known(pair[0]), _known(pair[1])) for pair in ranges]
-
-
-def _known(x: Scalar) -> Scalar:
-    return read_one(x) if isinstance(x, Tensor) else x
+    low, high = torch.aminmax(x.detach() if x.requires_grad else x)
+    return read_one(low), read_one(high)
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:
@@ -111,11 +110,6 @@ def times(weight: Scalar, x: Scalar) -> Scalar:
     if isinstance(weight, Tensor):
         return torch.where(weight == 0, 0.0, weight * x)
     return weight * x if weight else 0.0
-
-
-def _readable(x: Tensor) -> Tensor:
-    # NumPy has no bfloat16.
-    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 @lru_cache(maxsize=1024)

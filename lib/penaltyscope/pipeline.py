@@ -295,7 +295,10 @@ class Pipeline(nn.Module):
         _check_base(base)
         for name in options:
             self._known(name)
-        weights = [_weight_at(name, w, self.step) for name, w in self._weights.items()]
+        weights = [
+            w if isinstance(w, float) else _weight_at(name, w, self.step)
+            for name, w in self._weights.items()
+        ]
         if self._engine is None:
             self._engine = Engine(
                 self.terms, self.inputs, conflict=self.conflict, compiled=self.compile_terms
@@ -306,7 +309,7 @@ class Pipeline(nn.Module):
         statistics = Statistics(
             step=self.step,
             layout=done.layout,
-            weights=tuple(_read(weight) for weight in weights),
+            weights=tuple([_read(w) if isinstance(w, Tensor) else w for w in weights]),
             numbers=done.numbers,
             alarming=done.alarming,
             has_base=base is not None,
@@ -354,9 +357,9 @@ def _weight_at(name: str, weight: Weight, step: int) -> float | Tensor:
     return check_number(name, weight(step)) if callable(weight) else weight
 
 
-def _read(weight: float | Tensor) -> float | Tensor:
+def _read(weight: Tensor) -> float | Tensor:
     # Cloned: the owner may change it in place.
-    return read_one(weight.detach().clone()) if isinstance(weight, Tensor) else weight
+    return read_one(weight.detach().clone())
 
 
 def _check_base(base: Tensor | None) -> None:

@@ -25,7 +25,7 @@ from penaltyscope._fused import (
     make_plan,
     request,
 )
-from penaltyscope._scalar import Extremes, extremes, on_host, read_ranges
+from penaltyscope._scalar import Extremes, extremes, on_host
 
 _PATIENCE: Final = 8
 """Finite tensors that may be other than a graph assumes, before there is one for all tensors."""
@@ -165,7 +165,7 @@ class Compiler:
         # What can be known without waiting.
         quick = [not last.family.cautious and on_host(x) for x in tensors]
         ranges = [extremes(x) if on else None for x, on in zip(tensors, quick, strict=True)]
-        situation = Situation.of(shapes, read_ranges(ranges))
+        situation = Situation.of(shapes, ranges)
         plan = make_plan([asked[i] for i in ready], classes, wanted, situation, gram=gram)
         fields = _fields(plan)
         arguments = {i: (asked[ready[i]].tensors, asked[ready[i]].mask) for i in plan.forms}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from penaltyscope._compiled._tables import Tables
 from penaltyscope._compiled._traced import Traced, value_and_slopes
-from penaltyscope._fused import Leaf, Plan, Task, Whole, dropped_rows, masked_share
+from penaltyscope._fused import BY_ROW, Leaf, Plan, Task, Whole, dropped_rows, masked_share
 from penaltyscope._scalar import sum_dtype, wide
 
 
@@ -130,12 +130,12 @@ def _whole(
 def _walk(task: Task, given: Inputs, leaves: Mapping[Leaf, Tensor]) -> Tensor:
     """``[k]``, the numbers of a task."""
 
-    def start(leaf: Leaf) -> Tensor | bool:
+    def start(leaf: Leaf) -> Tensor | int:
         if leaf.kind == "rows":
             return _matrix(given.tensors[leaf.of])
         if leaf.kind == "dropped":
             return dropped_rows(given.masks[leaf.of], given.tensors[task.tensor])
-        return False if leaf.kind == "precise" else leaves[leaf]
+        return BY_ROW if leaf.kind == "sums" else leaves[leaf]
 
     found: list[Tensor] = task.program.run(*map(start, task.program.leaves))
     if len({x.shape for x in found}) == 1:

@@ -12,10 +12,12 @@ from penaltyscope._fused._evaluation import dropped_rows, masked_share
 from penaltyscope._fused._form import Form, Situation, Sketch, Whole
 from penaltyscope._fused._fuser import Fuser, Fusion, classes_of, full_precision
 from penaltyscope._fused._plan import Numbers, Plan, Task, make_plan
+from penaltyscope._fused._product import BY_ROW
 from penaltyscope._fused._program import Leaf
 from penaltyscope._fused._solve import Solution
 
 __all__ = [
+    "BY_ROW",
     "Call",
     "Form",
     "Fuser",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,7 @@ from penaltyscope._scalar import Scalar, read_one, sum_dtype, times, wide
 from penaltyscope.penalties._reduction import aligned, check_mask
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """What a plan is applied to."""
 
     requests: Sequence[Request]
@@ -58,7 +57,8 @@ class Evaluation:
         return total
 
     def _run(self, plan: Plan) -> None:
-        self._check_masks(plan.forms)
+        if self.case.masks:
+            self._check_masks(plan.forms)
         for task in plan.early:
             self._walk(task)
         for call, form in plan.forms.items():
@@ -79,13 +79,17 @@ class Evaluation:
                 check_mask(mask, self._counted(call, form))
 
     def _settle(self, call: int, form: Form, sums: Numbers) -> None:
-        factor: Scalar = 1.0
-        if form.reduction == "mean":
-            shape, mask = self._counted(call, form), self._mask(call)
-            factor = 1.0 / math.prod(shape) if mask is None else read_one(masked_share(shape, mask))
+        factor: Scalar = self._share(call, form) if form.reduction == "mean" else 1.0
         if form.settle is not None:
             self.values[call], factor = form.settle(self.sum(sums), factor)
         self.factors[call] = factor
+
+    def _share(self, call: int, form: Form) -> Scalar:
+        """One over the number of elements, or of positions, that count."""
+        if (mask := self._mask(call)) is not None:
+            return read_one(masked_share(self._counted(call, form), mask))
+        x = self.case.tensors[self.case.requests[call].tensors[0]]
+        return 1.0 / (x.numel() if form.per == "element" else x.numel() // x.shape[-1])
 
     def _evaluate(self, call: int, form: Whole) -> None:
         request = self.case.requests[call]
@@ -136,7 +140,8 @@ class Evaluation:
     def _matrix(self, x: int) -> Tensor:
         if x not in self._matrices:
             tensor = self.case.tensors[x]
-            self._matrices[x] = tensor.reshape(-1, tensor.shape[-1]).contiguous()
+            rows = tensor if tensor.dim() == 2 else tensor.reshape(-1, tensor.shape[-1])
+            self._matrices[x] = rows.contiguous()
         return self._matrices[x]
 
 

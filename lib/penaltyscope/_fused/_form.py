@@ -78,8 +78,8 @@ class Situation(NamedTuple):
 
     def range(self, view: View) -> tuple[float, float]:
         """The same of a view, where 0 stands for what is dropped. NaN stays NaN."""
-        low, high = self.ranges[view.tensor]
-        return (low, high) if view.mask is None else (min(low, 0.0), max(high, 0.0))
+        known = self.ranges[view.tensor]
+        return known if view.mask is None else (min(known[0], 0.0), max(known[1], 0.0))
 
 
 class Sketch(Draft):
@@ -142,12 +142,12 @@ def kept(f: Draft, view: View, field: int) -> int:
 
 def total(f: Draft, field: int) -> int:
     """The sum of a field."""
-    return f(plain_sum, field)
+    return f(plain_sum, field, f.leaf("sums"))
 
 
 def squares(f: Draft, field: int) -> int:
     """The sum of the squares of a field."""
-    return f(square_sum, field, f.leaf("precise"))
+    return f(square_sum, field, f.leaf("sums"))
 
 
 def _kept_ones(dropped: Tensor, like: Tensor) -> Tensor:

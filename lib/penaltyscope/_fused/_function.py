@@ -1,32 +1,39 @@
 """A total whose gradients are there already, as autograd sees it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
-from penaltyscope._scalar import Scalar, tensor
+from penaltyscope._scalar import Scalar, on_host, tensor
 
 Plain: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """The total once more, from tensors and weights, by functions that autograd can differentiate."""
+
+
+class _Known(NamedTuple):
+    """What a total is made of, in one object: each argument of a function costs."""
+
+    total: Scalar
+    dtype: torch.dtype
+    device: torch.device
+    plain: Plain
+    tensors: int
+    gradients: Sequence[Tensor | None]
 
 
 class _Total(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401  # autograd's context has no public type
-        total: Scalar,
-        kind: tuple[torch.dtype, torch.device],
-        plain: Plain,
-        tensors: int,
-        gradients: Sequence[Tensor | None],
+        known: _Known,
         *inputs: Tensor,
     ) -> Tensor:
-        ctx.plain, ctx.tensors = plain, tensors
+        total, dtype, device, ctx.plain, ctx.tensors, gradients = known
         ctx.save_for_backward(*inputs, *gradients)
         # What is returned is changed in place: it must be no one else's.
-        return tensor(total.clone() if isinstance(total, Tensor) else total, *kind)
+        return tensor(total.clone() if isinstance(total, Tensor) else total, dtype, device)
 
     @staticmethod
     def backward(
@@ -38,9 +45,9 @@ class _Total(torch.autograd.Function):
         found = (
             _again(ctx.plain, ctx.tensors, inputs, upstream)
             if torch.is_grad_enabled()
-            else [_scaled(g, upstream, x) for g, x in zip(gradients, inputs, strict=True)]
+            else _scaled(gradients, upstream, inputs)
         )
-        return None, None, None, None, None, *found
+        return None, *found
 
 
 def attach(
@@ -62,14 +69,27 @@ def attach(
         gradients: of the total by tensors and weights, in the dtype of sums; None for none.
     """
     attached: Tensor = _Total.apply(  # type: ignore[no-untyped-call]
-        total, kind, plain, len(tensors), gradients, *tensors, *weights
+        _Known(total, *kind, plain, len(tensors), gradients), *tensors, *weights
     )
     return attached
 
 
-def _scaled(gradient: Tensor | None, upstream: Tensor, x: Tensor) -> Tensor | None:
+def _scaled(
+    gradients: Sequence[Tensor | None], upstream: Tensor, inputs: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    # What another pass may ask for once more must not be given away.
+    kept = torch._C._autograd._get_current_graph_task_keep_graph()  # noqa: SLF001
+    if kept or not _is_one(upstream):
+        gradients = [g if g is None else g * upstream.to(g) for g in gradients]
     # Rounded to half precision last: a loss scale is there to save what that would lose.
-    return None if gradient is None else (gradient * upstream.to(gradient)).to(x.dtype)
+    return [g if g is None else g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True)]
+
+
+def _is_one(upstream: Tensor) -> bool:
+    try:
+        return on_host(upstream) and cast("float", upstream.tolist()) == 1.0
+    except RuntimeError:  # many at once under vmap, or a zero without memory
+        return False
 
 
 def _again(

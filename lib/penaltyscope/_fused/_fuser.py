@@ -4,6 +4,7 @@ from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,20 +15,19 @@ from penaltyscope._fused._form import Situation
 from penaltyscope._fused._function import attach
 from penaltyscope._fused._plan import Plan, make_plan
 from penaltyscope._fused._solve import Solution, solve
-from penaltyscope._scalar import Extremes, Scalar, read_one, sum_dtype, tensor
+from penaltyscope._scalar import Extremes, read_one, sum_dtype, tensor
 
 _MOST_PLANS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Fusion:
+class Fusion(NamedTuple):
     """The calls that were taken, and what they evaluate to."""
 
     taken: tuple[int, ...]
     """Positions of those calls, ``F`` of them."""
     solution: Solution
-    calls: tuple[Call, ...]
-    weights: tuple[float | Tensor, ...]
+    calls: Sequence[Call]
+    weights: Sequence[float | Tensor]
 
     def total(self, tensors: Sequence[Tensor]) -> Tensor:
         """The sum of contributions, 0-d, differentiable by tensors and by weights that are tensors.
@@ -83,26 +83,26 @@ class Fuser:
             ValueError: likewise.
         """
         recording = torch.is_grad_enabled()
-        with torch.no_grad(), full_precision(tensors):
-            known = [_known(weight) for weight in weights]
-            asked = self._ask(calls, tuple(isinstance(w, Tensor) or w != 0 for w in known))
+        # Without no_grad(), which costs as much as an operation: nothing here requires a gradient.
+        with full_precision(tensors):
+            known = [read_one(w.detach()) if isinstance(w, Tensor) else float(w) for w in weights]
+            asked = self._ask(calls, tuple([isinstance(w, Tensor) or w != 0 for w in known]))
             if not asked.places or (gram and len(asked.places) < len(calls)):
                 return None
             case = Case(
                 asked.requests,
                 [known[i] for i in asked.places],
-                [x.detach() for x in tensors],
+                [x.detach() if x.requires_grad else x for x in tensors],
                 asked.masks,
                 [recording and x.requires_grad for x in tensors],
             )
             plan = _plan(asked.plans, case, extremes, gram)
             if not plan.forms or (gram and len(plan.forms) < len(calls)):
                 return None
-            taken = tuple(asked.places[i] for i in plan.forms)
+            taken = tuple([asked.places[i] for i in plan.forms])
             solution = solve(plan, case, gram=gram)
-        return Fusion(
-            taken, solution, tuple(calls[i] for i in taken), tuple(weights[i] for i in taken)
-        )
+        own = [weights[i] for i in taken]
+        return Fusion(taken, solution, [calls[i] for i in taken], own)
 
     def _ask(self, calls: Sequence[Call], active: tuple[bool, ...]) -> "_Asked":
         last = self._asked
@@ -175,10 +175,6 @@ def classes_of(tensors: Sequence[Tensor]) -> tuple[int, ...]:
         kinds.index(kind) if x.is_floating_point() and x.dim() and x.numel() else -1
         for x, kind in zip(tensors, kinds, strict=True)
     )
-
-
-def _known(weight: float | Tensor) -> Scalar:
-    return read_one(weight.detach()) if isinstance(weight, Tensor) else float(weight)
 
 
 def full_precision(tensors: Sequence[Tensor]) -> AbstractContextManager[object]:

@@ -58,12 +58,16 @@ class Plan(NamedTuple):
     """Sums of squares that the factors of some calls depend on."""
     main: tuple[Task, ...]
     """All other numbers, and on the way the totals of the gradients."""
+    used: tuple[int, ...]
+    """The tensors of these calls."""
     numbers: int
     """How many numbers there are."""
     sums: Mapping[int, Numbers]
     """By call but for wholes, the value up to its factor."""
     slopes: Sequence[Slope]
     """Of the calls that are active, by the tensors whose gradient is wanted."""
+    sloped: Sequence[tuple[int, int]]
+    """For each slope its call's number among those that are taken, and its tensor."""
     squares: Mapping[int, int]
     """By tensor, the position of the squared norm of the total."""
     products: Mapping[tuple[int, int, int], int]
@@ -138,6 +142,7 @@ class _Layout:
         self._wanted = wanted
         self._sheets: dict[int, _Sheet] = {}
         self._forms: dict[int, Form | Whole] = {}
+        self._used: dict[int, None] = {}
         self._sums: dict[int, Numbers] = {}
         self._slopes: list[Slope] = []
         self._products: dict[tuple[int, int, int], int] = {}
@@ -150,6 +155,7 @@ class _Layout:
         if form is None:
             return
         self._forms[call] = form
+        self._used |= dict.fromkeys(request.tensors)
         if isinstance(form, Form):
             self._sums[call] = tuple(
                 (c, self._number(sheet, field, early=form.settle is not None))
@@ -173,21 +179,24 @@ class _Layout:
         squares = {}
         for sheet in self._sheets.values():
             for x, field in sheet.totals.items():
-                norm = sheet.sketch(inner, field, field, sheet.sketch.leaf("precise"))
+                norm = sheet.sketch(inner, field, field, sheet.sketch.leaf("sums"))
                 squares[x] = self._number(sheet, norm)
                 sheet.squares.add(squares[x])
                 if gram:
                     for f, g in combinations(sheet.fields[x], 2):
                         self._product(sheet, x, f, g)
         tasks = [sheet.tasks() for sheet in self._sheets.values()]
+        row = {call: i for i, call in enumerate(self._forms)}
         return Plan(
             answers={q: a for s in self._sheets.values() for q, a in s.sketch.answers.items()},
             forms=self._forms,
             early=tuple(early for early, _ in tasks if early.numbers),
             main=tuple(main for _, main in tasks if main.numbers),
+            used=tuple(self._used),
             numbers=self._count,
             sums=self._sums,
             slopes=self._slopes,
+            sloped=[(row[slope.call], slope.tensor) for slope in self._slopes],
             squares=squares,
             products=self._products,
         )
@@ -209,10 +218,10 @@ class _Layout:
             sheet.totals[x] = f(start, f.leaf("total", x), field, coefficient)
 
     def _product(self, sheet: _Sheet, x: int, a: int, b: int) -> int:
-        f, precise = sheet.sketch, sheet.sketch.leaf("precise")
+        f, sums = sheet.sketch, sheet.sketch.leaf("sums")
         # A value may be a sum of squares of what is a slope, too.
-        known = f.find(square_sum, a, precise) if a == b else None
-        field = f(inner, min(a, b), max(a, b), precise) if known is None else known
+        known = f.find(square_sum, a, sums) if a == b else None
+        field = f(inner, min(a, b), max(a, b), sums) if known is None else known
         number = self._number(sheet, field)
         self._products[x, a, b] = self._products[x, b, a] = number
         if a == b:

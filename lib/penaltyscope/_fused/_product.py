@@ -1,36 +1,43 @@
 """What programs do with slopes: inner products, quick or precise, and weighted totals."""
 
+from typing import Final, TypeAlias
+
 import torch
 from torch import Tensor
 
 from penaltyscope._norm import dot, precise, widest
 from penaltyscope._scalar import Scalar
 
+Sums: TypeAlias = int
+"""How sums are made: bits."""
+
+QUICK: Final = 0
+PRECISE: Final = 1
+"""Where squares overflow or vanish."""
+BY_ROW: Final = 2
+"""In a graph that is being compiled: ``[n]``, row by row, or ``[1]``."""
+
 _SHORTEST = 64
 
-
-def plain_sum(x: Tensor) -> Tensor:
-    """``Σx``, 0-d; in a graph that is being compiled ``[n]``, row by row, or ``[1]``."""
-    return _by_row(x) if torch.compiler.is_compiling() else x.sum()
+_LARGEST = torch.finfo(torch.float32).max
 
 
-def square_sum(x: Tensor, precisely: bool) -> Tensor:
-    """``Σx²``, likewise; precise where squares overflow or vanish."""
-    if torch.compiler.is_compiling():
-        return inner(x, x, precisely)
-    return precise(x).square() if precisely else x.square().sum()
+def plain_sum(x: Tensor, sums: Sums) -> Tensor:
+    """``Σx``, 0-d unless it is by row."""
+    return _by_row(x) if sums & BY_ROW else x.sum()
 
 
-def inner(a: Tensor, b: Tensor, precisely: bool) -> Tensor:
+def square_sum(x: Tensor, sums: Sums) -> Tensor:
+    """``Σx²``, likewise."""
+    return inner(x, x, sums) if sums else x.square().sum()
+
+
+def inner(a: Tensor, b: Tensor, sums: Sums) -> Tensor:
     """``Σab``, likewise."""
-    if torch.compiler.is_compiling():
-        return _by_row(a.to(widest(a)) * b.to(widest(b)) if precisely else a * b)
-    if precisely and a is b:
-        return precise(a).square()
-    if precisely:
-        a, b = a.to(widest(a)), b.to(widest(b))
-    flat = a.reshape(-1)
-    return dot(flat, flat if a is b else b.reshape(-1))
+    if sums:
+        return _carefully(a, b, sums)
+    flat = a.ravel()
+    return dot(flat, flat if a is b else b.ravel())
 
 
 def start(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
@@ -44,7 +51,7 @@ def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
     """Adds ``coefficient * slope`` to ``total``."""
     if isinstance(coefficient, Tensor):
         return total.add_(_product(slope, coefficient))
-    if abs(coefficient) > torch.finfo(total.dtype).max:  # alpha must fit; a product overflows
+    if abs(coefficient) > _LARGEST:  # alpha must fit; a product overflows
         return total.add_(slope * coefficient)
     return total.add_(slope, alpha=coefficient)
 
@@ -52,6 +59,14 @@ def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
 def _product(slope: Tensor, coefficient: Tensor) -> Tensor:
     # Only the device knows whether it is 0, and then 0 * NaN must be 0.
     return torch.where(coefficient == 0, 0.0, slope * coefficient)
+
+
+def _carefully(a: Tensor, b: Tensor, sums: Sums) -> Tensor:
+    if sums == PRECISE and a is b:
+        return precise(a).square()
+    if sums & PRECISE:
+        a, b = a.to(widest(a)), b.to(widest(b))
+    return _by_row(a * b) if sums & BY_ROW else dot(a.ravel(), b.ravel())
 
 
 def _by_row(x: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from itertools import combinations_with_replacement, product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from penaltyscope._fused._plan import Plan
 from penaltyscope._scalar import Scalar, root, size, times, vector
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
+class Solution(NamedTuple):
     """What the calls of a plan evaluate to; without a graph."""
 
     values: Sequence[Scalar]
@@ -42,41 +41,43 @@ def solve(plan: Plan, case: Case, *, gram: bool) -> Solution:
         gram: whether the plan has the inner products of all slopes.
     """
     done = Evaluation(case, plan)
-    used = [case.tensors[x] for call in plan.forms for x in case.requests[call].tensors]
-    double = any(x.dtype == torch.float64 for x in used)
-    dtype = torch.float64 if double else torch.float32
-    values = [done.values[call] for call in plan.forms]
+    used = [case.tensors[x] for x in plan.used]
+    dtype = torch.float64 if torch.float64 in [x.dtype for x in used] else torch.float32
     total: Scalar = 0.0
-    for call, value in zip(plan.forms, values, strict=True):
-        total = total + times(case.weights[call], value)
+    for call in plan.forms:
+        total = total + times(case.weights[call], done.values[call])
     return Solution(
-        values=values,
+        values=[done.values[call] for call in plan.forms],
         total=total,
         dtype=dtype,
-        gradients={x: g.view(case.tensors[x].shape) for x, g in done.totals.items()},
+        gradients={x: _shaped(g, case.tensors[x].shape) for x, g in done.totals.items()},
         norms=_norms(done, plan),
         total_norms={x: root(done.numbers[place]) for x, place in plan.squares.items()},
         gram=_gram(done, plan, used[0].new_empty(0, dtype=dtype)) if gram else None,
     )
 
 
+def _shaped(rows: Tensor, shape: torch.Size) -> Tensor:
+    return rows if len(shape) == 2 else rows.view(shape)
+
+
 def _norms(done: Evaluation, plan: Plan) -> dict[tuple[int, int], Scalar]:
-    row = {call: i for i, call in enumerate(plan.forms)}
+    weights, factors = done.case.weights, done.factors
     norms: dict[tuple[int, int], Scalar] = {}
-    for call, x, _, square in plan.slopes:
-        norm = root(done.sum(square)) * size(done.factors[call])
-        weight = done.case.weights[call]
+    for key, (call, _, _, square) in zip(plan.sloped, plan.slopes, strict=True):
+        norm = root(done.sum(square)) * size(factors[call])
+        weight = weights[call]
         if isinstance(weight, Tensor):
             # What a weight of 0 kept out of the total was measured all the same.
             norm = torch.where(weight == 0, math.nan, norm)
-        norms[row[call], x] = norm
+        norms[key] = norm
     return norms
 
 
 def _gram(done: Evaluation, plan: Plan, like: Tensor) -> Tensor:
     row, count = {call: i for i, call in enumerate(plan.forms)}, len(plan.forms)
     gram: list[Scalar] = [0.0] * count**2
-    for a, b in product(plan.slopes, repeat=2):
+    for a, b in combinations_with_replacement(plan.slopes, 2):
         if a.tensor != b.tensor:
             continue
         inner: Scalar = 0.0
@@ -84,6 +85,6 @@ def _gram(done: Evaluation, plan: Plan, like: Tensor) -> Tensor:
             inner = inner + c * d * done.numbers[plan.products[a.tensor, f, g]]
         for slope in (a, b):
             inner = times(done.case.weights[slope.call], done.factors[slope.call] * inner)
-        place = row[a.call] * count + row[b.call]
-        gram[place] = gram[place] + inner
+        i, j = row[a.call], row[b.call]
+        gram[i * count + j] = gram[j * count + i] = gram[i * count + j] + inner
     return vector(gram, like).view(count, count)

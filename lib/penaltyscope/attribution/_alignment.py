@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from penaltyscope._fused import Fuser
 from penaltyscope._norm import norms
+from penaltyscope._scalar import vector
 from penaltyscope.attribution._call import Call
 from penaltyscope.attribution._moment import Moment
 from penaltyscope.attribution._point import Point
@@ -113,16 +114,13 @@ class UpdateAlignment(Probe):
         wanted = measured(self.pipeline, statistics[0].layout)
         rows = self._slopes(calls, wanted, trained, direction)
         rates = torch.stack([_stacked(row) for row in rows])
-        lengths = [
-            torch.as_tensor(n, dtype=rates.dtype, device=rates.device) for n in norms(direction)
-        ]
         return from_rates(
             "alignment",
             statistics,
             wanted,
             rates,
             has_base=all(row[-1] is not None for row in rows),
-            direction_norm=torch.linalg.vector_norm(torch.stack(lengths)),
+            direction_norm=torch.linalg.vector_norm(vector(norms(direction), rates)),
         )
 
     def _slopes(

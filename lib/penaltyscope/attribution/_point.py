@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from penaltyscope._fused import Call, Fuser, along, may_have_form
-from penaltyscope._scalar import extremes, read_ranges
+from penaltyscope._scalar import extremes
 from penaltyscope.attribution._moment import Moment
 from penaltyscope.attribution._slope import slope
 from penaltyscope.attribution._terms import Application, applications
@@ -77,7 +77,7 @@ class Point:
         tangents = [(i, t) for i, (_, t) in enumerate(self._leaves.values()) if t is not None]
         tensors = [*leaves, *(tangent for _, tangent in tangents)]
         calls += [Call(along, (i, len(leaves) + n), {}) for n, (i, _) in enumerate(tangents)]
-        ranges = read_ranges([extremes(x) for x in tensors])
+        ranges = [extremes(x) for x in tensors]
         fusion = fuser(calls, tensors, (1.0,) * len(calls), extremes=ranges, gram=True)
         if fusion is None or fusion.solution.gram is None:
             return {}

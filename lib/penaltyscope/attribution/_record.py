@@ -102,14 +102,15 @@ def from_rates(
     slopes = rates / direction_norm
     # A value that is not finite has such a rate too, which a weight of 0 keeps out.
     pulls = torch.where(weights == 0, 0.0, weights * slopes[:, :-1])
+    mean = _only([*measured, has_base], slopes.mean(0))
     return Attribution(
         method=method,
         step=statistics[-1].step,
         terms=statistics[-1].layout.terms,
         weights=weights.mean(0),
-        slopes=_only(measured, slopes[:, :-1].mean(0)),
+        slopes=mean[:-1],
         pulls=_only(measured, pulls.mean(0)),
-        base_pull=_only([has_base], slopes[:, -1:].mean(0)).squeeze(0),
+        base_pull=mean[-1],
         direction_norm=direction_norm,
         norms=torch.full_like(slopes[0, :-1], torch.nan),
     )

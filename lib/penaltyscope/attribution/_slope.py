@@ -2,18 +2,25 @@
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from penaltyscope._norm import dot
 from penaltyscope.attribution._terms import gradients_of
+
+_ROWS: Final[Mapping[Callable[..., Any], int]] = {
+    functional.linear: 1,
+    functional.multi_head_attention_forward: 3,
+}
+"""Functions that multiply rows with weights, and how many of their arguments those rows are."""
 
 
 def prepare() -> None:
@@ -35,11 +42,13 @@ def tangents(parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> Itera
         parameters: leaves.
         direction: one tensor for each of them.
     """
-    with _frozen(parameters), _differentiable_kernels(), forward_ad.dual_level():
+    with _frozen(parameters), _differentiable_kernels(), forward_ad.dual_level() as level:
         for parameter, tangent in zip(parameters, direction, strict=True):
+            # What is public looks at the environment and imports before it calls this.
+            dual = torch._make_dual(parameter.detach(), tangent, level)  # noqa: SLF001
             # In place: the level takes the tangent off again when it ends.
-            parameter.copy_(forward_ad.make_dual(parameter.detach(), tangent))
-        with torch.enable_grad(), _NoGradMeansNoTangent():
+            parameter.copy_(dual)
+        with torch.enable_grad(), _Tangents():
             yield
 
 
@@ -60,8 +69,13 @@ def _wide(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-class _NoGradMeansNoTangent(TorchFunctionMode):
-    """Stops tangents where gradients are stopped; PyTorch alone lets them pass ``no_grad``."""
+class _Tangents(TorchFunctionMode):
+    """Stops tangents where gradients are stopped; PyTorch alone lets them pass ``no_grad``.
+
+    It also sees to it that rows times a weight are one product, as they are in training. Of a
+    weight without a gradient PyTorch makes one product for each position, unless the rows lie side
+    by side; in an attention that takes the batch first they do not.
+    """
 
     def __torch_function__(
         self,
@@ -72,7 +86,15 @@ class _NoGradMeansNoTangent(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         if func is torch._C._set_grad_enabled:  # noqa: SLF001  # what no_grad calls
             torch._C._set_fwd_grad_enabled(args[0])  # noqa: SLF001
+        if rows := _ROWS.get(func):
+            args = (*_side_by_side(args[:rows]), *args[rows:])
         return func(*args, **(kwargs or {}))
+
+
+def _side_by_side(tensors: Sequence[Any]) -> list[Any]:
+    # One copy for one tensor: that an attention is to itself is told by identity.
+    copies = {key: x.contiguous() for key, x in {id(x): x for x in tensors}.items()}
+    return [copies[id(x)] for x in tensors]
 
 
 @contextmanager

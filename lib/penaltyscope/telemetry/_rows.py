@@ -88,7 +88,7 @@ def at_hand(rows: Stretch) -> Numbers | None:
 def gather(rows: Stretch) -> Tensor:
     """``[N, W]``: the rows' numbers side by side on their device: forward, weights, backward."""
     statistics = rows.statistics
-    parts = [_stacked([s.row for s in statistics])]
+    parts = [_forward(rows.numbers)]
     for held in zip(*map(_held, statistics), strict=True):
         # A weight may live on another device than the numbers.
         parts.append(_stacked([weight.to(parts[0]).reshape(1) for weight in held]))
@@ -100,6 +100,13 @@ def gather(rows: Stretch) -> Tensor:
             brought = _stacked([nothing if row is None else row for row in taps])
             parts.append(brought.to(parts[0].device))
     return parts[0] if len(parts) == 1 else torch.cat([part.double() for part in parts], dim=1)
+
+
+def _forward(numbers: Sequence[bytes | Tensor]) -> Tensor:
+    if isinstance(numbers[0], Tensor):
+        return _stacked(numbers)  # type: ignore[arg-type]  # those of one kind are all of one type
+    together = bytearray().join(numbers)  # type: ignore[arg-type]
+    return torch.frombuffer(together, dtype=torch.float64).view(len(numbers), -1)
 
 
 def width(statistics: Statistics) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import penaltyscope as ps
 from benchmarks.operations import Operations
@@ -23,7 +23,7 @@ class Job:
 
     def __init__(self, terms: int) -> None:
         layers = [nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16)]
-        self.model = nn.Sequential(*layers)
+        self.model: nn.Module = nn.Sequential(*layers)
         self.pipeline = ps.Pipeline(ELEMENTWISE[:terms])
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
         self.x, self.teacher = torch.randn(32, 16), torch.zeros(32, 16).log_softmax(-1)
@@ -54,7 +54,8 @@ def aligned(job: Job) -> tuple[Probe, Callable[..., Any]]:
 
 
 def at_the_last_layer(job: Job) -> tuple[Probe, Callable[..., Any]]:
-    layer: Any = job.model[-1]
+    layer = [*job.model.children()][-1]
+    assert isinstance(layer, nn.Linear)
     return LastLayer(job.pipeline, layer, every=2), lambda forward: forward()
 
 
@@ -106,3 +107,26 @@ def test_built_in_terms_are_not_differentiated_one_by_one() -> None:
     # The KL of log-probabilities would need one, and each of four terms exponentials of its own.
     assert more["_log_softmax_backward_data"] == 0
     assert more["exp"] <= 4
+
+
+class Attending(nn.Module):
+    """An attention of a batch that comes first to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        attended: Tensor = self.attention(x, x, x, need_weights=False)[0]
+        return attended
+
+
+def test_rows_that_do_not_lie_side_by_side_are_one_product_with_a_weight() -> None:
+    job = Job(7)
+    job.model, job.x = Attending(), torch.randn(4, 8, 16)
+    job.optimizer = torch.optim.SGD(job.model.parameters(), lr=0.1)
+    job.teacher = torch.zeros(4, 8, 16).log_softmax(-1)
+    _, run = aligned(job)
+    more = job.counts(run) - job.counts(run)
+    # Queries with keys and weights with values, each with two tangents; and no weight of a layer.
+    assert more["bmm"] == 6

@@ -3,7 +3,7 @@
 import pytest
 
 from penaltyscope import _scalar
-from penaltyscope._fused import _blocks, _orthogonality, _walk
+from penaltyscope._fused import _blocks, _function, _orthogonality, _walk
 
 
 @pytest.fixture(params=["at once", "in blocks", "on a device"])
@@ -13,7 +13,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(_blocks, "_ELEMENTS", 8)
         monkeypatch.setattr(_orthogonality, "_WIDE", 2)
     if request.param == "on a device":
-        for module in (_scalar, _blocks, _walk, _orthogonality):
+        for module in (_scalar, _blocks, _function, _walk, _orthogonality):
             monkeypatch.setattr(module, "on_host", lambda _: False)
     way: str = request.param
     return way

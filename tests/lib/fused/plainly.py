@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope._fused import Call, Fuser, Fusion
-from penaltyscope._scalar import extremes, read_ranges
+from penaltyscope._scalar import extremes
 
 EXACT = 1e-12
 """Relative, of float64."""
@@ -69,7 +69,7 @@ def fused(
     gram: bool = False,
 ) -> Fusion:
     """What the fused engine gives; it has to take all calls."""
-    ranges = read_ranges([extremes(x) for x in tensors])
+    ranges = [extremes(x) for x in tensors]
     fusion = (fuser or Fuser())(calls, tensors, weights, extremes=ranges, gram=gram)
     assert fusion is not None
     assert fusion.taken == tuple(range(len(calls)))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.operations import Operations
 from penaltyscope import penalties
 from penaltyscope._fused import Call
 from tests.lib.fused.plainly import assert_same, found, fused, near
@@ -185,3 +186,31 @@ def test_autocast_changes_nothing() -> None:
     torch.testing.assert_close(got.values, want.values, rtol=0, atol=0)
     for a, b in zip(got.norms, want.norms, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_was_done_to_a_gradient_does_not_change_the_next_of_the_same_graph() -> None:
+    xs = [leaf(P), leaf(Q)]
+    total = fused(CALLS, xs, [1.0] * len(CALLS)).total(xs)
+    want = [g.clone() for g in torch.autograd.grad(total, xs, retain_graph=True)]
+    for g in torch.autograd.grad(total, xs, retain_graph=True):
+        g.zero_()
+    torch.testing.assert_close(torch.autograd.grad(total, xs), (*want,))
+
+
+@pytest.mark.parametrize(("scale", "operations"), [(1.0, 0), (0.5, 2)])
+def test_only_a_scale_is_multiplied_with(scale: float, operations: int) -> None:
+    xs = [leaf(P), leaf(Q)]
+    total = fused(CALLS, xs, [1.0] * len(CALLS)).total(xs)
+    upstream = torch.full_like(total, scale)
+    with Operations() as counting:
+        torch.autograd.grad(total, xs, upstream)
+    assert counting.compute == operations
+
+
+def test_many_backward_passes_may_be_one() -> None:
+    xs = [leaf(P), leaf(Q)]
+    total = fused(CALLS, xs, [1.0] * len(CALLS)).total(xs)
+    want = torch.autograd.grad(total, xs, retain_graph=True)
+    scales = torch.tensor([1.0, -2.0], dtype=total.dtype)
+    got = torch.autograd.grad(total, xs, scales, is_grads_batched=True)
+    torch.testing.assert_close(got, tuple(torch.stack((g, -2.0 * g)) for g in want))

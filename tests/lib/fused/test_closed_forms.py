@@ -10,7 +10,7 @@ from torch import Tensor
 
 from penaltyscope import penalties
 from penaltyscope._fused import Call, Fuser
-from penaltyscope._scalar import extremes, read_ranges
+from penaltyscope._scalar import extremes
 from tests.lib.fused.plainly import EXACT, QUICK, assert_same, found, near, plainly
 from tests.lib.penalties import calls as known
 from tests.lib.penalties.strategies import log_probabilities, masks, relaxed, tensors
@@ -66,7 +66,7 @@ def test_half_precision_is_only_what_comes_in_and_goes_out(
     call: known.Call, dtype: torch.dtype
 ) -> None:
     own, xs = given_as(call, dtype)
-    fusion = Fuser()(own, xs, [1.0], extremes=read_ranges([extremes(x) for x in xs]))
+    fusion = Fuser()(own, xs, [1.0], extremes=[extremes(x) for x in xs])
     assert fusion is not None
     wide = [x.detach().float().requires_grad_() for x in xs]
     want = plainly(own, wide, [1.0])

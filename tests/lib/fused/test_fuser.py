@@ -10,7 +10,7 @@ import penaltyscope as ps
 from benchmarks.terms import TERMS
 from penaltyscope import penalties
 from penaltyscope._fused import Call, Fuser
-from penaltyscope._scalar import extremes, read_ranges
+from penaltyscope._scalar import extremes
 from tests.lib.fused.plainly import assert_same
 from tests.lib.penalties.calls import P, Q
 from tests.lib.test_cost import counted, teacher
@@ -29,7 +29,7 @@ def evaluate(
         calls,
         tensors,
         weights or [1.0] * len(calls),
-        extremes=read_ranges([extremes(x) for x in tensors]),
+        extremes=[extremes(x) for x in tensors],
     )
 
 
@@ -194,7 +194,7 @@ def test_it_takes_less_than_half_the_operations() -> None:
     ours, theirs = counted(fused), counted(plain)
     assert ours.counts["_local_scalar_dense"] == 0
     ratio = ours.compute / theirs.compute
-    assert ratio <= 0.45, f"{ratio:.3f} times the operations"
+    assert ratio <= 0.36, f"{ratio:.3f} times the operations"
 
 
 def test_shared_fields_are_computed_once() -> None:
@@ -214,7 +214,8 @@ def test_where_numbers_cannot_be_read_none_are(monkeypatch: pytest.MonkeyPatch, 
 
     def fused(student: Tensor) -> None:
         if way == "on a device":
-            monkeypatch.setattr(Tensor, "numpy", None)
+            for read in ("numpy", "tolist"):
+                monkeypatch.setattr(Tensor, read, None)
         tensors = [student, target]
         evaluate(fuser, CALLS, tensors, WEIGHTS).total(tensors).backward()
 
