@@ -49,9 +49,9 @@ def test_without_a_compiler_the_error_says_what_is_missing(
 ) -> None:
     import torch._inductor.config as inductor
 
-    monkeypatch.setattr(inductor.cpp, "cxx", ("/nowhere/g++",))
-    monkeypatch.setattr(inductor, "force_disable_caches", True)
     monkeypatch.setitem(os.environ, "TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     x = torch.randn(4, 70, requires_grad=True)
-    with pytest.raises(RuntimeError, match=r"compile=True needs a C\+\+ compiler .* got none"):
+    settings = {"cpp.cxx": ("/nowhere/g++",), "force_disable_caches": True}
+    message = r"compile=True needs a C\+\+ compiler .* got none"
+    with inductor.patch(settings), pytest.raises(RuntimeError, match=message):
         ps.Pipeline([ps.Term("l2", ps.l2, options={"clip": 0.123})], compile=True)(x)
