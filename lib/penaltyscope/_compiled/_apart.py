@@ -27,6 +27,8 @@ def _options(backend: Backend) -> dict[str, Any]:
         options["cpp_wrapper"] = True
         # By default no loop has more than 16 sums; the next one reads everything again.
         options["cpp.max_horizontal_fusion_size"] = 1024
+        # Only what is near in order shares a loop, and our order is the one that does.
+        options["reorder_for_locality"] = False
     if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # the option is as old as this
         options["guard_filter_fn"] = _may_change
     return options

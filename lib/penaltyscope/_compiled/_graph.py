@@ -58,6 +58,8 @@ class Blueprint:
 def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
     """Runs a plan."""
     plan, weights = blueprint.plan, given.scales[0]
+    # First, because only what is near in order shares a loop.
+    ranges = [_extremes(given.tensors[x]) for x in blueprint.ranged]
     vectors = [_walk(task, given, {}) for task in plan.early]
     value, factor, leaves = _settled(blueprint, given, vectors)
     pull = _times(weights, factor)
@@ -76,7 +78,6 @@ def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
     # What a weight of 0 kept out of the total was measured all the same.
     norms = torch.where(weights == 0, torch.nan, norms).flatten()
     total = _times(weights, value).sum().unsqueeze(0)
-    ranges = [_extremes(given.tensors[x]) for x in blueprint.ranged]
     return Outputs(
         numbers=torch.cat([value, norms, totals.clamp(min=0).sqrt(), total, *ranges]),
         gram=_gram(tables, numbers, pull).to(blueprint.dtype) if tables.products else None,

@@ -13,6 +13,7 @@ from penaltyscope._fused._form import (
     Sketch,
     View,
     above,
+    between,
     columns,
     entries,
     kept,
@@ -22,6 +23,11 @@ from penaltyscope._fused._form import (
 from penaltyscope.penalties._arguments import choice, positive
 from penaltyscope.penalties._divergences import _NEGLIGIBLE_LOG_PROBABILITY
 from penaltyscope.penalties._reduction import PositionReduction, check_position_reduction
+
+_ROOT = 2.0
+"""The temperature whose exponentials are roots of those without one."""
+_NORMAL = 80.0
+"""Exponentials of what is not larger have all their digits."""
 
 
 def entropy(
@@ -55,20 +61,40 @@ def entropy(
 
 def _tempered(f: Sketch, view: View, temperature: float, classes: int) -> tuple[int, int]:
     """``Σ π z`` and ``π(z - Σ π z)``, z being the logarithm of ``π = softmax(x / T)``."""
-    z = f(_log_softmax, entries(f, view), constants=(temperature,))
-    pi = f(torch.exp, z)
     # No z is below -(range of x)/T - log V.
     reach = (-_NEGLIGIBLE_LOG_PROBABILITY - math.log(classes)) * temperature
-    sure = f.ask(near, view, view, reach)
-    p = _counted(f, pi, sure=sure)
-    information = f(torch.mul, p, finite(f, z, sure=sure))
-    each = f(_row_sum, information)
+    if f.ask(near, view, view, reach):
+        return _tempered_surely(f, view, temperature)
+    z = f(_log_softmax, entries(f, view), constants=(temperature,))
+    pi = f(torch.exp, z)
+    p = _counted(f, pi, sure=False)
+    information = f(torch.mul, p, finite(f, z, sure=False))
     # Dropped positions hold a uniform distribution.
-    value = total(f, kept(f, view, each))
-    if sure:
-        return value, f(torch.mul, f(torch.sub, z, each), pi)
+    value = total(f, kept(f, view, f(_row_sum, information)))
     slope = f(torch.add, information, p)
     return value, f(torch.sub, slope, f(torch.mul, pi, f(_row_sum, slope)))
+
+
+def _tempered_surely(f: Sketch, view: View, temperature: float) -> tuple[int, int]:
+    """The same where every element counts: with ``y = x - max x`` it is ``π(y - Σ π y) / T``."""
+    x = entries(f, view)
+    top = f(_row_max, x)
+    y = f(torch.sub, x, top)
+    share = _unnormalized(f, view, temperature, top, y)
+    mass_of_row = f(_row_sum, share)
+    mean = f(torch.div, f(_row_sum, f(torch.mul, share, y)), mass_of_row)
+    value = total(f, kept(f, view, f(_information, mean, mass_of_row, constants=(temperature,))))
+    pull = f(_inverse, mass_of_row, constants=(temperature,))
+    return value, f(torch.mul, f(torch.sub, y, mean), f(torch.mul, share, pull))
+
+
+def _unnormalized(f: Sketch, view: View, temperature: float, top: int, y: int) -> int:
+    """``exp(y / T)``."""
+    if temperature != _ROOT or not f.ask(between, view, -_NORMAL, _NORMAL):
+        return f(_exp_of_share, y, constants=(temperature,))
+    # A root costs less than an exponential that others need, too; it has no more of an error, and
+    # as exp(x) neither overflows nor loses digits the largest element does not have to be first.
+    return f(torch.mul, f(torch.sqrt, mass(f, view)), f(_inverse_root, top))
 
 
 def _counted(f: Sketch, p: int, *, sure: bool) -> int:
@@ -76,6 +102,26 @@ def _counted(f: Sketch, p: int, *, sure: bool) -> int:
     return (
         p if sure else f(torch.threshold, p, constants=(math.exp(_NEGLIGIBLE_LOG_PROBABILITY), 0.0))
     )
+
+
+def _information(mean: Tensor, mass_of_row: Tensor, temperature: float) -> Tensor:
+    return mean / temperature - mass_of_row.log()
+
+
+def _inverse(mass_of_row: Tensor, temperature: float) -> Tensor:
+    return 1.0 / (mass_of_row * temperature)
+
+
+def _exp_of_share(y: Tensor, temperature: float) -> Tensor:
+    return (y / temperature).exp()
+
+
+def _inverse_root(top: Tensor) -> Tensor:
+    return (top * -0.5).exp()
+
+
+def _row_max(x: Tensor) -> Tensor:
+    return x.amax(-1, keepdim=True)
 
 
 def _log_softmax(x: Tensor, temperature: float) -> Tensor:

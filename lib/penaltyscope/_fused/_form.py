@@ -106,6 +106,12 @@ def above(situation: Situation, view: View, bound: float) -> bool:
     return situation.range(view)[0] > bound
 
 
+def between(situation: Situation, view: View, low: float, high: float) -> bool:
+    """Whether all elements are known to be between two bounds."""
+    known = situation.range(view)
+    return low < known[0] and known[1] < high
+
+
 def near(situation: Situation, a: View, b: View, bound: float) -> bool:
     """Whether no element of one is known to be further than a bound from any of the other."""
     (a_low, a_high), (b_low, b_high) = situation.range(a), situation.range(b)
