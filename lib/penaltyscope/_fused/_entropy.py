@@ -80,21 +80,18 @@ def _tempered_surely(f: Sketch, view: View, temperature: float) -> tuple[int, in
     x = entries(f, view)
     top = f(_row_max, x)
     y = f(torch.sub, x, top)
-    share = _unnormalized(f, view, temperature, top, y)
-    mass_of_row = f(_row_sum, share)
-    mean = f(torch.div, f(_row_sum, f(torch.mul, share, y)), mass_of_row)
-    value = total(f, kept(f, view, f(_information, mean, mass_of_row, constants=(temperature,))))
-    pull = f(_inverse, mass_of_row, constants=(temperature,))
+    if temperature == _ROOT and f.ask(between, view, -_NORMAL, _NORMAL):
+        # A root costs less than one more exponential; exp(x) has all its digits here.
+        share = f(torch.sqrt, mass(f, view))
+        whole = f(_row_sum, share)
+        least = f(torch.mul, whole, f(_inverse_root, top))
+    else:
+        share = f(_exp_of_share, y, constants=(temperature,))
+        least = whole = f(_row_sum, share)
+    mean = f(torch.div, f(_row_sum, f(torch.mul, share, y)), whole)
+    value = total(f, kept(f, view, f(_information, mean, least, constants=(temperature,))))
+    pull = f(_inverse, whole, constants=(temperature,))
     return value, f(torch.mul, f(torch.sub, y, mean), f(torch.mul, share, pull))
-
-
-def _unnormalized(f: Sketch, view: View, temperature: float, top: int, y: int) -> int:
-    """``exp(y / T)``."""
-    if temperature != _ROOT or not f.ask(between, view, -_NORMAL, _NORMAL):
-        return f(_exp_of_share, y, constants=(temperature,))
-    # A root costs less than an exponential that others need, too; it has no more of an error, and
-    # as exp(x) neither overflows nor loses digits the largest element does not have to be first.
-    return f(torch.mul, f(torch.sqrt, mass(f, view)), f(_inverse_root, top))
 
 
 def _counted(f: Sketch, p: int, *, sure: bool) -> int:
