@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-_SERIES: Final = (0.14095780552883042, 0.13978836221305446, 0.20012556460912084, 0.3333315510753931)
-"""``(artanh(s)/s - 1)/s²`` for ``|s| <= 1/3`` as a polynomial of ``s²``, highest power first.
-
-Least largest error of ``artanh(s)/s``: 4e-9.
-"""
+_A: Final = 0.3333315510753931
+_B: Final = 0.20012556460912084
+_C: Final = 0.13978836221305446
+_D: Final = 0.14095780552883042
+"""``artanh(s) = s + s³(A + Bs² + Cs⁴ + Ds⁶)`` for ``|s| <= 1/3``, to 4e-9 of it."""
 
 
 def log_mean(p: Tensor, q: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -21,8 +21,7 @@ def log_mean(p: Tensor, q: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
     # (w - 1)/(w + 1): what p and q have in common is not lost, as it is in a logarithm of a sum.
     apart = (p - q).abs()
     s = apart / (2.0 * (p + q) + apart)
-    square = s * s
-    series = square * _SERIES[0] + _SERIES[1]
-    for coefficient in _SERIES[2:]:
-        series = series * square + coefficient
-    return torch.maximum(log_p, log_q) - 2.0 * (s + s * square * series)
+    y = s * s
+    # Not by Horner: what waits for nothing is computed at once.
+    series = (_A + _B * y) + (y * y) * (_C + _D * y)
+    return torch.maximum(log_p, log_q) - 2.0 * (s + s * y * series)
