@@ -118,9 +118,10 @@ class Compiler:
             RuntimeError: there is no C++ compiler where one is needed.
         """
         recording = torch.is_grad_enabled()
-        given = [x.detach() for x in tensors]
+        given = [x.detach() if x.requires_grad else x for x in tensors]
         wanted = [recording and x.requires_grad for x in tensors]
-        with torch.no_grad(), full_precision(tensors):
+        # Without no_grad(), which costs as much as an operation: nothing here requires a gradient.
+        with full_precision(tensors):
             last = self._ask(calls, given, wanted, gram=gram)
             graph = self._graph(last, given, wanted, gram=gram)
             own = [enabled[i] for i in graph.taken]

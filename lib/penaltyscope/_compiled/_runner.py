@@ -4,6 +4,8 @@ import logging
 from collections.abc import Hashable
 from typing import Final
 
+import torch
+
 from penaltyscope._compiled._apart import Backend, compiled_apart, resolved
 from penaltyscope._compiled._direct import Direct, Recorder, kind_of
 from penaltyscope._compiled._graph import Blueprint, Inputs, Outputs, evaluate
@@ -54,7 +56,8 @@ class Runner:
         direct = self._direct.get(kind)
         if direct is not None:
             return direct(given)
-        found: Outputs = self._run(blueprint, tables, given)
+        with torch.no_grad():
+            found: Outputs = self._run(blueprint, tables, given)
         run = self._recorder.take()
         if kind is not None and kind not in self._direct:
             if len(self._direct) >= _MOST_KINDS:
