@@ -167,7 +167,8 @@ class Compiler:
         quick = [not last.family.cautious and on_host(x) for x in tensors]
         ranges = [extremes(x) if on else None for x, on in zip(tensors, quick, strict=True)]
         situation = Situation.of(shapes, ranges)
-        plan = make_plan([asked[i] for i in ready], classes, wanted, situation, gram=gram)
+        requests = [asked[i] for i in ready]
+        plan = make_plan(requests, classes, wanted, situation, gram=gram, in_graph=True)
         fields = _fields(plan)
         arguments = {i: (asked[ready[i]].tensors, asked[ready[i]].mask) for i in plan.forms}
         used = {tensors[x].dtype for own, _ in arguments.values() for x in own}

@@ -64,9 +64,10 @@ def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
     value, factor, leaves = _settled(blueprint, given, vectors)
     pull = _times(weights, factor)
     for (x, own), table in zip(blueprint.fields.items(), tables.fields, strict=True):
-        coefficients = _times(table.T, pull).sum(-1)
-        leaves |= {Leaf("coefficient", x, f): coefficients[i] for i, f in enumerate(own)}
         rows = _matrix(given.tensors[x])
+        # Converted here, not once more for every few elements.
+        coefficients = _times(table.T, pull).sum(-1).to(sum_dtype(rows))
+        leaves |= {Leaf("coefficient", x, f): coefficients[i] for i, f in enumerate(own)}
         leaves[Leaf("total", x)] = torch.empty_like(rows, dtype=sum_dtype(rows))
     vectors += [_walk(task, given, leaves) for task in plan.main]
     numbers = torch.cat(vectors)

@@ -160,7 +160,7 @@ def _js_slope(f: Sketch, p: View, q: View) -> int:
 
 def _mixture_log(f: Sketch, p: View, q: View) -> int:
     """``log m``."""
-    if not _all_likely(f, p, q):
+    if not f.in_graph or not _all_likely(f, p, q):
         return f(torch.log, _mixture(f, p, q))
     p, q = sorted((p, q), key=lambda view: view.tensor)
     return f(log_mean, mass(f, p), mass(f, q), entries(f, p), entries(f, q))
@@ -169,6 +169,8 @@ def _mixture_log(f: Sketch, p: View, q: View) -> int:
 def _mixture(f: Sketch, p: View, q: View) -> int:
     """``m = (p + q) / 2``, not below half of what is negligible."""
     m = f(torch.lerp, *sorted((mass(f, p), mass(f, q))), constants=(0.5,))
+    if _all_likely(f, p, q):
+        return m
     return f(torch.clamp, m, constants=(0.5 * _NEGLIGIBLE_PROBABILITY,))
 
 

@@ -25,9 +25,9 @@ from penaltyscope.penalties._divergences import _NEGLIGIBLE_LOG_PROBABILITY
 from penaltyscope.penalties._reduction import PositionReduction, check_position_reduction
 
 _ROOT = 2.0
-"""The temperature whose exponentials are roots of those without one."""
+"""The temperature at which exponentials are roots of those without one."""
 _NORMAL = 80.0
-"""Exponentials of what is not larger have all their digits."""
+"""Exponentials of what is nearer to 0 have all their digits."""
 
 
 def entropy(
@@ -63,35 +63,35 @@ def _tempered(f: Sketch, view: View, temperature: float, classes: int) -> tuple[
     """``Σ π z`` and ``π(z - Σ π z)``, z being the logarithm of ``π = softmax(x / T)``."""
     # No z is below -(range of x)/T - log V.
     reach = (-_NEGLIGIBLE_LOG_PROBABILITY - math.log(classes)) * temperature
-    if f.ask(near, view, view, reach):
-        return _tempered_surely(f, view, temperature)
+    sure = f.ask(near, view, view, reach)
+    if sure and f.in_graph and temperature == _ROOT and f.ask(between, view, -_NORMAL, _NORMAL):
+        return _by_roots(f, view)
     z = f(_log_softmax, entries(f, view), constants=(temperature,))
     pi = f(torch.exp, z)
-    p = _counted(f, pi, sure=False)
-    information = f(torch.mul, p, finite(f, z, sure=False))
+    p = _counted(f, pi, sure=sure)
+    information = f(torch.mul, p, finite(f, z, sure=sure))
+    each = f(_row_sum, information)
     # Dropped positions hold a uniform distribution.
-    value = total(f, kept(f, view, f(_row_sum, information)))
+    value = total(f, kept(f, view, each))
+    if sure:
+        return value, f(torch.mul, f(torch.sub, z, each), pi)
     slope = f(torch.add, information, p)
     return value, f(torch.sub, slope, f(torch.mul, pi, f(_row_sum, slope)))
 
 
-def _tempered_surely(f: Sketch, view: View, temperature: float) -> tuple[int, int]:
-    """The same where every element counts: with ``y = x - max x`` it is ``π(y - Σ π y) / T``."""
-    x = entries(f, view)
-    top = f(_row_max, x)
-    y = f(torch.sub, x, top)
-    if temperature == _ROOT and f.ask(between, view, -_NORMAL, _NORMAL):
-        # A root costs less than one more exponential; exp(x) has all its digits here.
-        share = f(torch.sqrt, mass(f, view))
-        whole = f(_row_sum, share)
-        least = f(torch.mul, whole, f(_inverse_root, top))
-    else:
-        share = f(_exp_of_share, y, constants=(temperature,))
-        least = whole = f(_row_sum, share)
-    mean = f(torch.div, f(_row_sum, f(torch.mul, share, y)), whole)
-    value = total(f, kept(f, view, f(_information, mean, least, constants=(temperature,))))
-    pull = f(_inverse, whole, constants=(temperature,))
-    return value, f(torch.mul, f(torch.sub, y, mean), f(torch.mul, share, pull))
+def _by_roots(f: Sketch, view: View) -> tuple[int, int]:
+    """The same at a temperature of 2, where every element counts.
+
+    With ``u = √exp x``, ``y = x - max x`` and the mean ``m = Σuy / Σu`` the slope is
+    ``u(y - m) / (2 Σu)``. A root is no less precise than an exponential, and others need exp(x).
+    """
+    u = f(torch.sqrt, mass(f, view))
+    top = f(_row_max, entries(f, view))
+    y = f(torch.sub, entries(f, view), top)
+    whole = f(_row_sum, u)
+    mean = f(torch.div, f(_row_sum, f(torch.mul, u, y)), whole)
+    value = total(f, kept(f, view, f(_information, mean, whole, top)))
+    return value, f(torch.mul, f(torch.sub, y, mean), f(torch.mul, u, f(_half_inverse, whole)))
 
 
 def _counted(f: Sketch, p: int, *, sure: bool) -> int:
@@ -101,20 +101,13 @@ def _counted(f: Sketch, p: int, *, sure: bool) -> int:
     )
 
 
-def _information(mean: Tensor, mass_of_row: Tensor, temperature: float) -> Tensor:
-    return mean / temperature - mass_of_row.log()
+def _information(mean: Tensor, whole: Tensor, top: Tensor) -> Tensor:
+    # Of u without its largest possible element: nothing cancels.
+    return 0.5 * mean - (whole * (top * -0.5).exp()).log()
 
 
-def _inverse(mass_of_row: Tensor, temperature: float) -> Tensor:
-    return 1.0 / (mass_of_row * temperature)
-
-
-def _exp_of_share(y: Tensor, temperature: float) -> Tensor:
-    return (y / temperature).exp()
-
-
-def _inverse_root(top: Tensor) -> Tensor:
-    return (top * -0.5).exp()
+def _half_inverse(whole: Tensor) -> Tensor:
+    return 0.5 / whole
 
 
 def _row_max(x: Tensor) -> Tensor:

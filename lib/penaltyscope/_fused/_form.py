@@ -85,8 +85,10 @@ class Situation(NamedTuple):
 class Sketch(Draft):
     """A draft that may ask about the situation; it holds while the answers stay the same."""
 
-    def __init__(self, situation: Situation) -> None:
+    def __init__(self, situation: Situation, *, in_graph: bool = False) -> None:
         super().__init__()
+        self.in_graph = in_graph
+        """Whether it is to be compiled: then arithmetic is cheap, and a function is not."""
         self._situation = situation
         self.answers: Answers = {}
 
