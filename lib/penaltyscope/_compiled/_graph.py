@@ -140,7 +140,7 @@ def _walk(task: Task, given: Inputs, leaves: Mapping[Leaf, Tensor]) -> Tensor:
         return BY_ROW if leaf.kind == "sums" else leaves[leaf]
 
     found: list[Tensor] = task.program.run(*map(start, task.program.leaves))
-    if len({x.shape for x in found}) == 1:
+    if all(x.shape == found[0].shape for x in found):  # no set: a hash would make sizes constants
         return wide(torch.stack(found)).sum(-1)
     return torch.stack([wide(x).sum() for x in found])
 

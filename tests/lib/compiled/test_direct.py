@@ -66,7 +66,7 @@ def test_sizes_that_a_graph_takes_as_numbers_are_known_with_their_kind(asked: li
     calls = divergences()
     for rows in (3, 5, 7, 3, 5, 7):
         evaluated(compiler, calls, pair(rows))
-    assert asked == [True, True, True, False, False, False]
+    assert asked == [True] * 3 + [False] * 3
     assert counter.frame_count <= 2
 
 
