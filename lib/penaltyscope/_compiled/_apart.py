@@ -25,7 +25,7 @@ def compiled_apart(function: Callable[..., Any], backend: Backend) -> Callable[.
     """The function, compiled as a whole, with graphs that count for this purpose alone."""
     # The compiler keeps graphs, and a limit to their number, by code object.
     own = FunctionType(function.__code__.replace(), function.__globals__)
-    options = {}
+    options: dict[str, Any] = {}
     if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # the option is as old as this
         options["guard_filter_fn"] = _may_change
     compiled: Callable[..., Any] = torch.compile(

@@ -5,7 +5,7 @@ half as long as the run. What ours depend on, unless they have functions of a us
 known: constants, and of what is given its kinds, shapes and strides.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,14 @@ class _Run(NamedTuple):
     compiled: Callable[..., Sequence[Any]]
     inputs: Sequence[object]
     outputs: Sequence[Any]
+
+
+class _Places(NamedTuple):
+    """Of what is wanted, among the outputs of a run."""
+
+    numbers: int
+    gram: int | None
+    gradients: Sequence[int]
 
 
 class Recorder:
@@ -49,25 +57,18 @@ class Recorder:
 class Direct:
     """A run that can be had again with other tensors of the same kind."""
 
-    def __init__(
-        self,
-        compiled: Callable[..., Sequence[Any]],
-        inputs: Sequence[object],
-        leaves: Sequence[tuple[int, int]],
-        outputs: Sequence[int | None],
-    ) -> None:
+    def __init__(self, run: _Run, leaves: Mapping[int, int], places: _Places) -> None:
         """Takes down what goes where.
 
         Args:
-            compiled: what ran.
-            inputs: of it, and None where a tensor is given.
-            leaves: the places of those tensors, and their numbers among all that are given.
-            outputs: places of the numbers, of the Gram matrix if there is one, and of gradients.
+            run: the first one.
+            leaves: by place among its inputs, the number of a tensor among those that are given.
+            places: of what is wanted, among its outputs.
         """
-        self._compiled = compiled
-        self._inputs = inputs
-        self._leaves = leaves
-        self._numbers, self._gram, *self._gradients = outputs
+        self._compiled = run.compiled
+        self._inputs = [None if i in leaves else x for i, x in enumerate(run.inputs)]
+        self._leaves = tuple(leaves.items())
+        self._places = places
 
     @classmethod
     def of(
@@ -84,33 +85,28 @@ class Direct:
         if run is None:
             return None
         number = {id(x): i for i, x in enumerate(tensors_of(given))}
-        own = {id(x) for x in constants}
-        leaves = [(place, number[id(x)]) for place, x in enumerate(run.inputs) if id(x) in number]
-        rest = [x for x in run.inputs if id(x) not in number]
+        fixed = {id(x) for x in constants}
         # A size is a number, and the same for the same shapes.
-        if not all(type(x) is int or id(x) in own for x in rest):
-            return None
+        known = number.keys() | fixed | {id(x) for x in run.inputs if type(x) is int}
         place = {id(x): i for i, x in enumerate(run.outputs)}
-        wanted = outputs.numbers, outputs.gram, *outputs.gradients
-        if not all(x is None or id(x) in place for x in wanted):
+        gradients = [place.get(id(x), -1) for x in outputs.gradients]
+        gram = None if outputs.gram is None else place.get(id(outputs.gram), -1)
+        places = _Places(place.get(id(outputs.numbers), -1), gram, gradients)
+        if -1 in (places.numbers, gram, *gradients) or not known.issuperset(map(id, run.inputs)):
             return None
-        return cls(
-            run.compiled,
-            [None if id(x) in number else x for x in run.inputs],
-            leaves,
-            [None if x is None else place[id(x)] for x in wanted],
-        )
+        leaves = {i: number[id(x)] for i, x in enumerate(run.inputs) if id(x) in number}
+        return cls(run, leaves, places)
 
     def __call__(self, given: Inputs) -> Outputs:
         """What the graph returns."""
         tensors, inputs = tensors_of(given), [*self._inputs]
         for place, number in self._leaves:
             inputs[place] = tensors[number]
-        found = self._compiled(*inputs)
+        found, (numbers, gram, gradients) = self._compiled(*inputs), self._places
         return Outputs(
-            found[self._numbers],
-            None if self._gram is None else found[self._gram],
-            [found[place] for place in self._gradients],
+            found[numbers],
+            None if gram is None else found[gram],
+            [found[place] for place in gradients],
         )
 
 

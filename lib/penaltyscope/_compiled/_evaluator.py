@@ -74,7 +74,7 @@ class Evaluator:
     ) -> tuple[Tensor, Selection]:
         own = [w if on else 0.0 for w, on in zip(weights, enabled, strict=True)]
         key = [x.shape for x in tensors], own, enabled
-        known = not any([isinstance(w, Tensor) for w in own])
+        known = not any(isinstance(w, Tensor) for w in own)
         if known and key == self._last_key:
             return self._last
         prepared = self._scales(tensors, own), self._selection(own, enabled)

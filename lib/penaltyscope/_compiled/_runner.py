@@ -1,7 +1,6 @@
 """A compiled function, and what is done when there is none."""
 
 import logging
-from collections.abc import Hashable
 from typing import Final
 
 import torch
@@ -23,7 +22,7 @@ class Runner:
     def __init__(self, backend: Backend) -> None:
         self._recorder = Recorder(resolved(backend))
         self._run = compiled_apart(evaluate, self._recorder)
-        self._direct: dict[Hashable, Direct | None] = {}
+        self._direct: dict[object, Direct | None] = {}
         self._broken = False
 
     def __call__(self, blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs | None:
