@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from penaltyscope._compiled._apart import Backend
 from penaltyscope._compiled._assumption import Assumption
@@ -117,6 +118,8 @@ class Compiler:
             ValueError: likewise.
             RuntimeError: there is no C++ compiler where one is needed.
         """
+        if any(isinstance(x, FakeTensor) for x in tensors):
+            return None  # a graph would look for their memory
         recording = torch.is_grad_enabled()
         given = [x.detach() if x.requires_grad else x for x in tensors]
         wanted = [recording and x.requires_grad for x in tensors]

@@ -9,9 +9,12 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from penaltyscope._compiled._graph import Inputs, Outputs
+
+_PLAIN = Tensor, nn.Parameter
+"""Other tensors may do anything where they are used."""
 
 
 class _Run(NamedTuple):
@@ -74,7 +77,7 @@ class Direct:
     def of(
         cls, run: _Run | None, given: Inputs, constants: Sequence[Tensor], outputs: Outputs
     ) -> "Direct | None":
-        """One like a run; None if it is not known where all of its inputs came from.
+        """One like a run; None if not all of its inputs are plain tensors, or sizes, of ours.
 
         Args:
             run: what the compiler did.
@@ -82,7 +85,7 @@ class Direct:
             constants: tensors that are always the same.
             outputs: what came out.
         """
-        if run is None:
+        if run is None or not all(type(x) in _PLAIN for x in tensors_of(given)):
             return None
         number = {id(x): i for i, x in enumerate(tensors_of(given))}
         fixed = {id(x) for x in constants}
