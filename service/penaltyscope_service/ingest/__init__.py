@@ -2,23 +2,27 @@
 
 from penaltyscope_service.ingest._exchange import Exchange
 from penaltyscope_service.ingest._grpc import GrpcServer
+from penaltyscope_service.ingest._head import Head
 from penaltyscope_service.ingest._metrics import IngestMetrics
 from penaltyscope_service.ingest._overload import overloaded
 from penaltyscope_service.ingest._paths import describe_paths
 from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._reply import Reply
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
-from penaltyscope_service.ingest._writer import Writer
+from penaltyscope_service.ingest._writer import Job, Writer, awaited
 
 __all__ = [
     "SIGNALS",
     "Exchange",
     "GrpcServer",
+    "Head",
     "IngestMetrics",
+    "Job",
     "Receiver",
     "Reply",
     "Signal",
     "Writer",
+    "awaited",
     "describe_paths",
     "overloaded",
 ]
