@@ -171,6 +171,23 @@ def test_a_defect_takes_none_of_its_neighbours_down() -> None:
     writer.close()
 
 
+def test_an_answer_that_cannot_be_given_keeps_no_other_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer = start(MemoryStore())
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    async def submit() -> None:
+        writer.submit(1, decode, fail)
+        await submit_to(writer, 1, decode)
+
+    asyncio.run(submit())
+    assert "a request could not be answered" in caplog.text
+    writer.close()
+
+
 def test_a_request_that_nobody_waits_for_any_more_is_passed_over() -> None:
     store = MemoryStore()
     store.gate.clear()
