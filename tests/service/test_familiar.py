@@ -134,11 +134,11 @@ def test_another_head_is_not_known(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    (
+    [
         *("GET", "PUT", "chunked", "both lengths", "expecting", "upgrade", "empty"),
         *("leading zeros", "a tab and spaces", "two lengths", "bare line feeds"),
         *("an empty line before", "a long head"),
-    ),
+    ],
 )
 def test_an_unusual_head_is_not_remembered(name: str) -> None:
     lines = REQUESTS[name].lower().partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
