@@ -1,6 +1,7 @@
 """Heads that are known by their bytes: what is answered must not depend on it."""
 
 import asyncio
+import gc
 import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -258,6 +259,26 @@ def test_a_request_makes_no_task_no_future_and_no_timer(monkeypatch: pytest.Monk
 
     with receiving(Gate(TOKENS), LIMIT) as (receiver, _, _):
         asyncio.run(run(receiver))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["two", "not protobuf", "largest", "too large", "another type", "unknown token", "HEAD"],
+)
+def test_a_request_leaves_nothing_that_only_a_collection_would_free(name: str) -> None:
+    async def run(receiver: Receiver) -> int:
+        connection = connect(receiver)
+        await give(connection, *[post(ONE)] * 3)
+        gc.collect()
+        gc.disable()
+        try:
+            await give(connection, *[REQUESTS[name]] * 10)
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    with receiving(Gate(TOKENS), LIMIT) as (receiver, _, _):
+        assert asyncio.run(run(receiver)) == 0
 
 
 def test_who_sends_is_asked_however_well_the_head_is_known() -> None:

@@ -51,10 +51,12 @@ class Job:
 
 
 def awaited(begin: Callable[[Callable[[Outcome], None]], Job]) -> asyncio.Future[Decoded]:
-    """For who waits for a job, which is given what to call when it is done."""
+    """Begins a job, which is given what to call when it is done, for who would rather wait."""
     future: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
 
     def settle(outcome: Outcome) -> None:
+        if future.cancelled():  # only just: the job does not know it yet
+            return
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
         else:
@@ -196,6 +198,9 @@ class Writer:
         # Asked only now: who stopped waiting before this looks once more.
         if not self._is_awaited and self._loop is not None:
             self._loop.call_soon_threadsafe(self._collect)
+        # An error holds this frame, and all of its request: held by the frame in turn, they would
+        # stay until a collection.
+        del settled
 
     def _commit(self, group: Sequence[_Decoded]) -> list[_Settled]:
         batches = [batch for _, decoded in group for batch in decoded.batches]
