@@ -7,11 +7,11 @@ from penaltyscope_service.access import Headers, Token
 from penaltyscope_service.ingest._body import too_large
 from penaltyscope_service.ingest._head import Head, read_content_type, read_head
 from penaltyscope_service.ingest._inflow import Arriving
+from penaltyscope_service.ingest._job import Job, Outcome
 from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._reply import Reply, accept, refuse
 from penaltyscope_service.ingest._signal import Signal
 from penaltyscope_service.ingest._status import as_refusal
-from penaltyscope_service.ingest._writer import Job, Outcome
 
 
 class Exchange:

@@ -15,10 +15,10 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 
 from penaltyscope_service.access import Headers, first_of_each
 from penaltyscope_service.ingest._head import Head
+from penaltyscope_service.ingest._job import awaited
 from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
 from penaltyscope_service.ingest._status import as_refusal, describe
-from penaltyscope_service.ingest._writer import awaited
 from penaltyscope_service.refusal import RefusedError
 from penaltyscope_service.tls import Tls
 

@@ -8,9 +8,10 @@ from penaltyscope_service.decode import Decoded
 from penaltyscope_service.ingest._body import decompress
 from penaltyscope_service.ingest._head import Head
 from penaltyscope_service.ingest._inflow import Inflow
+from penaltyscope_service.ingest._job import Job, Outcome
 from penaltyscope_service.ingest._metrics import IngestMetrics
 from penaltyscope_service.ingest._signal import Signal
-from penaltyscope_service.ingest._writer import Job, Outcome, Writer
+from penaltyscope_service.ingest._writer import Writer
 
 
 class Receiver:

@@ -6,11 +6,11 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
 from penaltyscope_service.decode import Batch, Decoded
+from penaltyscope_service.ingest._job import Job, Outcome
 from penaltyscope_service.refusal import RefusedError
 
 _logger: Final = logging.getLogger(__name__)
@@ -30,45 +30,6 @@ class Store(Protocol):
 
     def ingest(self, batches: Sequence[Batch], /) -> object:
         """Keeps all of them, or raises and keeps none; durable on return."""
-
-
-Outcome = Decoded | Exception
-"""What was kept, or why nothing was."""
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A request on its way to the history."""
-
-    size: int
-    decode: Callable[[], Decoded]
-    done: Callable[[Outcome], None]
-    is_cancelled: bool = False
-
-    def cancel(self, msg: object = None) -> None:  # noqa: ARG002  # as a task of the server
-        """Nobody waits for it any more."""
-        self.is_cancelled = True
-
-
-def awaited(begin: Callable[[Callable[[Outcome], None]], Job]) -> asyncio.Future[Decoded]:
-    """Begins a job, which is given what to call when it is done, for who would rather wait."""
-    future: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
-
-    def settle(outcome: Outcome) -> None:
-        if future.cancelled():  # only just: the job does not know it yet
-            return
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-
-    def forget(future: asyncio.Future[Decoded]) -> None:
-        if future.cancelled():
-            job.cancel()
-
-    job = begin(settle)
-    future.add_done_callback(forget)
-    return future
 
 
 _Decoded = tuple[Job, Decoded]
