@@ -14,33 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import names
-from penaltyscope_events._template import (
-    DOUBLE_STRIDE,
-    SEVERITY_ERROR,
-    SEVERITY_INFO,
-    Form,
-    Template,
-    template,
-)
+from penaltyscope_events._press import Press, press
+from penaltyscope_events._template import SEVERITY_ERROR, SEVERITY_INFO, Form
 from penaltyscope_events.block import StepBlock
 from penaltyscope_events.plain import PlainSteps
 
 Trace = tuple[bytes, bytes] | None
 """Trace id (16 bytes) and span id (8 bytes) of a step, where there was a span."""
 
-_DOUBLE, _INTEGER, _BYTE = np.dtype("<f8"), np.dtype("<i8"), np.dtype("u1")
-_NUMBERS = (
-    names.DURATION,
-    names.BASE,
-    names.TOTAL,
-    names.TOTAL_GRADIENT_NORM,
-    names.TERM_VALUE,
-    names.TERM_WEIGHT,
-    names.TERM_CONTRIBUTION,
-    names.TERM_GRADIENT_NORM,
-)
-_TIME_STRIDE = 9
-"""Bytes from the time of a record to the time it was observed: the one, and the other's tag."""
 _VARINT_LIMITS = np.array([1 << 7 * digits for digits in range(1, 10)], np.uint64)
 
 
@@ -123,28 +104,16 @@ def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _plain(steps: PlainSteps, form: Form) -> bytearray:
-    terms, numbers = len(steps.terms), steps.numbers
-    rows = _Rows(template(steps.pipeline, steps.incarnation, terms, form), len(steps.step))
-    counted = np.array((steps.start_ns, steps.stop_ns, steps.step, steps.seq), np.int64)
-    rows.write_times(counted[:2])
-    rows.write_counts(counted[2:], form)
-    rows.write_numbers(
-        *numbers.T[:4],
-        numbers[:, 4 : 4 + terms],
-        steps.weight,
-        numbers[:, 4 + terms : 4 + 2 * terms],
-        numbers[:, 4 + 2 * terms :],
-    )
+    rows = _Rows(press(steps.pipeline, steps.incarnation, form, steps.weights), len(steps))
+    rows.write_cells(steps.cells)
+    rows.write_counts(np.array((steps.step, steps.seq), np.int64), form)
     return rows.data
 
 
 def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form) -> bytearray:
-    bytes_of_one = template(block.pipeline, block.incarnation, len(block.terms), form)
-    rows = _Rows(bytes_of_one, part.stop - part.start)
-    columns = block.start_ns, block.stop_ns, block.step, block.seq
-    counted = np.array([column[part] for column in columns], np.int64)
-    rows.write_times(counted[:2])
-    rows.write_counts(counted[2:], form)
+    rows = _Rows(press(block.pipeline, block.incarnation, form), part.stop - part.start)
+    rows.write_cells(_cells(block, part))
+    rows.write_counts(np.array((block.step[part], block.seq[part]), np.int64), form)
     if form.traced:
         ids = b"".join(trace + span for trace, span in filter(None, traces[part]))
         both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
@@ -152,20 +121,20 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form)
         rows.write_twice("span", both[:, 16:])
     if (form.flagged or form.has_base) and np.count_nonzero(nonfinite := block.nonfinite[part]):
         severity = np.where(nonfinite, SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
-        rows.write_bytes("severity", severity[:, None])
-    rows.write_numbers(
-        block.duration[part],
-        block.base[part],
-        block.total[part],
-        block.total_gradient_norm[part],
-        block.value[part],
-        block.weight[part],
-        block.contribution[part],
-        block.gradient_norm[part],
-    )
+        rows.bytes_at("severity", 1)[...] = severity[:, None]
     if form.flagged:
         rows.write_flags(block.flags[part], np.array(form.wide_flags, bool))
     return rows.data
+
+
+def _cells(block: StepBlock, part: slice) -> NDArray[np.float64]:
+    """As ``press`` takes them without weights of its own."""
+    scalars = block.duration, block.base, block.total, block.total_gradient_norm
+    arrays = block.value, block.contribution, block.gradient_norm, block.weight
+    times = np.array((block.start_ns[part], block.stop_ns[part]), np.int64).view(np.float64)
+    return np.hstack(
+        (times.T, np.stack([s[part] for s in scalars], axis=1), *(a[part] for a in arrays))
+    )
 
 
 @lru_cache(maxsize=64)
@@ -182,30 +151,19 @@ def _varint(*digits: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 
 class _Rows:
-    """Copies of a template, one for each step."""
+    """Copies of the bytes of one step, with other numbers in each."""
 
-    def __init__(self, one: Template, count: int) -> None:
-        self.data = bytearray(one.data) * count
+    def __init__(self, form: Press, count: int) -> None:
+        self.data = bytearray(form.data) * count
+        self._press = form
         self._count = count
-        self._slots = one.slots
-        self._width = len(one.data)
 
-    def write_numbers(self, *columns: NDArray[np.float64]) -> None:
-        """Puts ``[N]`` doubles, or ``[N, T]`` or ``[1, T]`` elements of an array, in their places.
-
-        There is one for each of ``_NUMBERS``; those that have no place are passed over.
-        """
-        for slot, column in zip(_NUMBERS, columns, strict=True):
-            if slot in self._slots:
-                shape = self._count, *column.shape[1:]
-                self._view(slot, shape, _DOUBLE, DOUBLE_STRIDE)[...] = column
-
-    def write_times(self, times_ns: NDArray[np.int64]) -> None:
-        """Puts ``[2, N]`` times of start and stop in both of their places."""
-        first = self._slots["start times"]
-        strides = self._width, self._slots["stop times"] - first, _TIME_STRIDE
-        shape = times_ns.shape[1], 2, 2
-        np.ndarray(shape, _INTEGER, self.data, first, strides)[...] = times_ns.T[:, :, None]
+    def write_cells(self, cells: NDArray[np.float64]) -> None:
+        """Puts the cells that the press knows in their places."""
+        one = self._press
+        np.ndarray(self._count, one.records, self.data)[...] = np.ndarray(
+            self._count, one.cells, np.ascontiguousarray(cells)
+        )
 
     def write_counts(self, counts: NDArray[np.int64], form: Form) -> None:
         """Puts ``[2, N]`` numbers of step and evaluation in place, seven bits a byte."""
@@ -216,28 +174,24 @@ class _Rows:
         self.write_twice("step", digits[:step, 0].T)
         self.write_twice("seq", digits[:seq, 1].T)
 
-    def write_bytes(self, slot: str, column: NDArray[np.uint8]) -> None:
-        """Puts ``[N, B]`` bytes in place."""
-        self._view(slot, column.shape, _BYTE, 1)[...] = column
-
     def write_twice(self, what: str, column: NDArray[np.unsignedinteger[Any]]) -> None:
         """Puts ``[N, B]`` bytes, the lowest of each number, in place in both records."""
-        first = self._slots[f"start {what}"]
-        strides = self._width, self._slots[f"stop {what}"] - first, 1
+        slots = self._press.slots
+        first = slots[f"start {what}"]
+        strides = len(self._press.data), slots[f"stop {what}"] - first, 1
         shape = len(column), 2, column.shape[1]
-        np.ndarray(shape, _BYTE, self.data, first, strides)[...] = column[:, None]
+        np.ndarray(shape, np.uint8, self.data, first, strides)[...] = column[:, None]
 
     def write_flags(self, flags: NDArray[np.int32], wide: NDArray[np.bool_]) -> None:
         """Puts ``[N, T]`` flags of one or two bytes in place."""
         # tag, length, tag and the first byte; then the second of those that have one
         ends = np.cumsum(4 + wide)
-        every = self._view(names.TERM_FLAGS, (len(flags), int(ends[-1])), _BYTE, 1)
+        every = self.bytes_at(names.TERM_FLAGS, int(ends[-1]))
         first = ends - 1 - wide
         every[:, first] = flags & 0x7F | np.where(wide, 0x80, 0)
         every[:, first[wide] + 1] = flags[:, wide] >> 7
 
-    def _view(
-        self, slot: str, shape: tuple[int, ...], dtype: np.dtype[Any], stride: int
-    ) -> NDArray[Any]:
-        strides = (self._width, stride)[: len(shape)]
-        return np.ndarray(shape, dtype, self.data, self._slots[slot], strides)
+    def bytes_at(self, slot: str, size: int) -> NDArray[np.uint8]:
+        """``[N, B]``, so many bytes of each step."""
+        shape, strides = (self._count, size), (len(self._press.data), 1)
+        return np.ndarray(shape, np.uint8, self.data, self._press.slots[slot], strides)

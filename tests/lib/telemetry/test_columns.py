@@ -9,8 +9,8 @@ import torch
 
 import penaltyscope as ps
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._columns import block
-from penaltyscope.telemetry._rows import Row, at_hand, stretch
+from penaltyscope.telemetry._columns import steps_of
+from penaltyscope.telemetry._rows import Row, cells_at_hand, stretch
 from penaltyscope_events import COLUMNS, PlainSteps, TermFlag
 
 TERMS = ps.Term("size", ps.l2, weight=0.3), ps.Term("sum", ps.l1, weight=7)
@@ -29,9 +29,7 @@ def rows(count: int, *, with_base: bool = True, dtype: torch.dtype = torch.float
 
 def made(found: Sequence[Row]) -> Steps:
     together = stretch(found)
-    numbers = at_hand(together)
-    assert numbers is not None
-    return block(together, numbers, "i")
+    return steps_of(together, cells_at_hand(together), "i")
 
 
 @pytest.mark.parametrize("with_base", [True, False])
