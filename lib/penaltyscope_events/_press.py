@@ -59,6 +59,32 @@ def press(
     return Press(bytes(data), one.slots, *fields.dtypes(width, len(data)))
 
 
+@lru_cache(maxsize=64)
+def plain_press(
+    pipeline: str,
+    incarnation: str,
+    weights: tuple[float, ...],
+    has_base: bool,
+    step_digits: int,
+    seq_digits: int,
+) -> Press:
+    """That of plain steps."""
+    form = bare_form(step_digits, seq_digits, has_base, len(weights))
+    return press(pipeline, incarnation, form, weights)
+
+
+def bare_form(step_digits: int, seq_digits: int, has_base: bool, terms: int) -> Form:
+    """That of steps without flags and spans."""
+    return Form(
+        step_digits,
+        seq_digits,
+        has_base=has_base,
+        traced=False,
+        flagged=False,
+        wide_flags=(False,) * terms,
+    )
+
+
 class _Fields:
     """Fields of two dtypes, one with cells side by side."""
 

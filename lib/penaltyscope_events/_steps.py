@@ -5,7 +5,7 @@ repeated, and the columns are written into the copies through strided views. Wha
 length (digits of the step, a task loss, flags, a span) starts a stretch with a template of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import names
-from penaltyscope_events._press import Press, press
+from penaltyscope_events._press import Press, bare_form, plain_press, press
 from penaltyscope_events._template import SEVERITY_ERROR, SEVERITY_INFO, Form
 from penaltyscope_events.block import StepBlock
 from penaltyscope_events.plain import PlainSteps
@@ -25,20 +25,18 @@ Trace = tuple[bytes, bytes] | None
 _VARINT_LIMITS = np.array([1 << 7 * digits for digits in range(1, 10)], np.uint64)
 
 
-def encode_records(steps: StepBlock | PlainSteps, traces: Sequence[Trace]) -> Iterator[bytearray]:
+def encode_records(
+    steps: StepBlock | PlainSteps, traces: Sequence[Trace]
+) -> Iterable[bytes | bytearray]:
     """The start and the stop record of every step, as entries of ``ScopeLogs.log_records`` (2).
 
     They follow each other in pieces of any size.
     """
-    if not isinstance(steps, PlainSteps):
-        block = steps
-    elif (only := _plain_form(steps, traces)) is not None:
-        yield _plain(steps, only)
-        return
-    else:
-        block = steps.block()
-    for part, form in _stretches(block, traces):
-        yield _stretch(block, traces, part, form)
+    if isinstance(steps, PlainSteps):
+        if traces.count(None) == len(traces) and (records := _plain(steps)) is not None:
+            return (records,)
+        steps = steps.block()
+    return [_stretch(steps, traces, part, form) for part, form in _stretches(steps, traces)]
 
 
 def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slice, Form]]:
@@ -70,32 +68,19 @@ def _only_form(block: StepBlock, traces: Sequence[Trace]) -> Form | None:
     if with_base % count or traces.count(None) < count or np.count_nonzero(block.flags):
         return None
     # So few that Python is quicker.
-    return _bare_form(block.step.tolist(), block.seq.tolist(), bool(with_base), terms)
-
-
-def _plain_form(steps: PlainSteps, traces: Sequence[Trace]) -> Form | None:
-    if not steps.step or traces.count(None) < len(traces):
+    step_digits, seq_digits = _digits_of(block.step.tolist()), _digits_of(block.seq.tolist())
+    if not step_digits or not seq_digits:
         return None
-    return _bare_form(steps.step, steps.seq, steps.has_base, len(steps.terms))
+    return bare_form(step_digits, seq_digits, bool(with_base), terms)
 
 
-def _bare_form(step: Sequence[int], seq: Sequence[int], has_base: bool, terms: int) -> Form | None:
-    """That of steps without flags and spans, if their numbers are all as long."""
-    step_digits, seq_digits = _digits_of(min(step)), _digits_of(min(seq))
-    if step_digits != _digits_of(max(step)) or seq_digits != _digits_of(max(seq)):
-        return None
-    return Form(
-        step_digits,
-        seq_digits,
-        has_base=has_base,
-        traced=False,
-        flagged=False,
-        wide_flags=(False,) * terms,
-    )
-
-
-def _digits_of(number: int) -> int:
-    return max((number.bit_length() + 6) // 7, 1) if number >= 0 else 10
+def _digits_of(numbers: Sequence[int]) -> int:
+    """Bytes that each takes as a varint; 0 where that is not the same for all."""
+    least, most = min(numbers), max(numbers)
+    if least < 0:
+        return 10 if most < 0 else 0
+    digits = (most.bit_length() + 6) // 7 or 1
+    return digits if least >> 7 * (digits - 1) or digits == 1 else 0
 
 
 def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -103,17 +88,27 @@ def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
     return _VARINT_LIMITS.searchsorted(column.view(np.uint64), side="right") + 1
 
 
-def _plain(steps: PlainSteps, form: Form) -> bytearray:
-    rows = _Rows(press(steps.pipeline, steps.incarnation, form, steps.weights), len(steps))
+def _plain(steps: PlainSteps) -> bytearray | None:
+    """Their records, if the numbers of all are as long."""
+    if not steps.step:
+        return None
+    step, seq = _digits_of(steps.step), _digits_of(steps.seq)
+    if not step or not seq:
+        return None
+    one = plain_press(
+        steps.pipeline, steps.incarnation, steps.weights, steps.has_base, step, seq
+    )
+    rows = _Rows(one, len(steps.step))
     rows.write_cells(steps.cells)
-    rows.write_counts(np.array((steps.step, steps.seq), np.int64), form)
+    rows.write_counts(np.array((steps.step, steps.seq), np.int64), step, seq)
     return rows.data
 
 
 def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form) -> bytearray:
     rows = _Rows(press(block.pipeline, block.incarnation, form), part.stop - part.start)
     rows.write_cells(_cells(block, part))
-    rows.write_counts(np.array((block.step[part], block.seq[part]), np.int64), form)
+    counts = np.array((block.step[part], block.seq[part]), np.int64)
+    rows.write_counts(counts, form.step_digits, form.seq_digits)
     if form.traced:
         ids = b"".join(trace + span for trace, span in filter(None, traces[part]))
         both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
@@ -160,14 +155,11 @@ class _Rows:
 
     def write_cells(self, cells: NDArray[np.float64]) -> None:
         """Puts the cells that the press knows in their places."""
-        one = self._press
-        np.ndarray(self._count, one.records, self.data)[...] = np.ndarray(
-            self._count, one.cells, np.ascontiguousarray(cells)
-        )
+        count, one = self._count, self._press
+        np.ndarray(count, one.records, self.data)[...] = np.ndarray(count, one.cells, cells)
 
-    def write_counts(self, counts: NDArray[np.int64], form: Form) -> None:
-        """Puts ``[2, N]`` numbers of step and evaluation in place, seven bits a byte."""
-        step, seq = form.step_digits, form.seq_digits
+    def write_counts(self, counts: NDArray[np.int64], step: int, seq: int) -> None:
+        """Puts ``[2, N]`` numbers of step and evaluation in place, of so many bytes."""
         shifts, more = _varint(step, seq)
         # The lowest first, and digit by digit: arrays are quick along their long side only.
         digits = counts.view(np.uint64) >> shifts | more

@@ -44,7 +44,8 @@ def steps_of(rows: Stretch, cells: Numbers, incarnation: str) -> Steps:
     sheet = cells.take(plan.order, axis=1)
     known = _known_weights(rows.weights) if ordinary and plan.steady else None
     if known is not None:
-        sheet[:, plan.contribution] *= _array(known)
+        contribution = sheet[:, plan.contribution]
+        contribution *= _array(known)
     else:
         weight, flags = _complete(rows, cells, sheet, finite=ordinary)
     if plan.patterns is not None:
