@@ -6,9 +6,7 @@ length (digits of the step, a task loss, flags, a span) starts a stretch with a 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,20 +93,13 @@ def _plain(steps: PlainSteps) -> bytearray | None:
     step, seq = _digits_of(steps.step), _digits_of(steps.seq)
     if not step or not seq:
         return None
-    one = plain_press(
-        steps.pipeline, steps.incarnation, steps.weights, steps.has_base, step, seq
-    )
-    rows = _Rows(one, len(steps.step))
-    rows.write_cells(steps.cells)
-    rows.write_counts(np.array((steps.step, steps.seq), np.int64), step, seq)
-    return rows.data
+    one = plain_press(steps.pipeline, steps.incarnation, steps.weights, steps.has_base, step, seq)
+    return _Rows(one, steps.cells, steps.step, steps.seq).data
 
 
 def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form) -> bytearray:
-    rows = _Rows(press(block.pipeline, block.incarnation, form), part.stop - part.start)
-    rows.write_cells(_cells(block, part))
-    counts = np.array((block.step[part], block.seq[part]), np.int64)
-    rows.write_counts(counts, form.step_digits, form.seq_digits)
+    one = press(block.pipeline, block.incarnation, form)
+    rows = _Rows(one, _cells(block, part), block.step[part], block.seq[part])
     if form.traced:
         ids = b"".join(trace + span for trace, span in filter(None, traces[part]))
         both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
@@ -132,42 +123,31 @@ def _cells(block: StepBlock, part: slice) -> NDArray[np.float64]:
     )
 
 
-@lru_cache(maxsize=64)
-def _varint(*digits: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """For columns of numbers of so many bytes: what makes the ``D`` bytes of the longest.
-
-    By how much a number is shifted for each of them, ``[D, 1, 1]``; and what tells that another
-    follows, ``[D, C, 1]``.
-    """
-    most = max(digits)
-    more = [[0x80 if place < last - 1 else 0 for last in digits] for place in range(most)]
-    shifts = 7 * np.arange(most, dtype=np.uint64)
-    return shifts[:, None, None], np.array(more, np.uint64)[:, :, None]
-
-
 class _Rows:
     """Copies of the bytes of one step, with other numbers in each."""
 
-    def __init__(self, form: Press, count: int) -> None:
-        self.data = bytearray(form.data) * count
+    def __init__(
+        self,
+        form: Press,
+        cells: NDArray[np.float64],
+        step: NDArray[np.int64] | Sequence[int],
+        seq: NDArray[np.int64] | Sequence[int],
+    ) -> None:
+        self._count = count = len(step)
         self._press = form
-        self._count = count
+        self.data = bytearray(form.data) * count
+        np.ndarray(count, form.cells.target, self.data)[...] = np.ndarray(
+            count, form.cells.source, cells
+        )
+        numbers = np.array((step, seq), np.int64).view(np.uint64).T[:, :, None]
+        digits = np.right_shift(numbers, form.shifts, order="C")
+        digits |= form.more
+        np.ndarray(count, form.digits.target, self.data)[...] = np.ndarray(
+            count, form.digits.source, digits
+        )
 
-    def write_cells(self, cells: NDArray[np.float64]) -> None:
-        """Puts the cells that the press knows in their places."""
-        count, one = self._count, self._press
-        np.ndarray(count, one.records, self.data)[...] = np.ndarray(count, one.cells, cells)
-
-    def write_counts(self, counts: NDArray[np.int64], step: int, seq: int) -> None:
-        """Puts ``[2, N]`` numbers of step and evaluation in place, of so many bytes."""
-        shifts, more = _varint(step, seq)
-        # The lowest first, and digit by digit: arrays are quick along their long side only.
-        digits = counts.view(np.uint64) >> shifts | more
-        self.write_twice("step", digits[:step, 0].T)
-        self.write_twice("seq", digits[:seq, 1].T)
-
-    def write_twice(self, what: str, column: NDArray[np.unsignedinteger[Any]]) -> None:
-        """Puts ``[N, B]`` bytes, the lowest of each number, in place in both records."""
+    def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
+        """Puts ``[N, B]`` bytes in place in both records."""
         slots = self._press.slots
         first = slots[f"start {what}"]
         strides = len(self._press.data), slots[f"stop {what}"] - first, 1

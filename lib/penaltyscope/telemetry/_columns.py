@@ -112,7 +112,7 @@ def _ordinary(cells: Numbers) -> bool:
 
     Times are, read as float64: they are tiny.
     """
-    # Not by a scalar product: it may wake the threads of a BLAS. A NaN is the least and the largest.
+    # A NaN is the least and the largest. A scalar product might wake the threads of a BLAS.
     least, most = cells.item(cells.argmin()), cells.item(cells.argmax())
     return least > -_ORDINARY and most < _ORDINARY
 

@@ -52,7 +52,7 @@ def stretches(rows: Sequence[Row]) -> list[Stretch]:
         return []
     whole = stretch(rows)
     columns = whole.pipelines, whole.layouts, whole.bases
-    same = all([column.count(column[0]) == len(rows) for column in columns])
+    same = all(column.count(column[0]) == len(rows) for column in columns)
     if same and set(map(type, whole.numbers)) == {bytes}:  # as most often
         return [whole]
     return [stretch(list(part)) for _, part in groupby(rows, key=_kind)]
