@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.compiler import is_compiling
 
 Scalar: TypeAlias = float | Tensor
@@ -19,7 +20,8 @@ Extremes: TypeAlias = tuple[Scalar, Scalar]
 
 def on_host(x: Tensor) -> bool:
     """Whether Python may look at the contents of ``x`` without waiting or breaking a graph."""
-    return x.is_cpu and not is_compiling()
+    real = type(x) is Tensor or not isinstance(x, FakeTensor)
+    return real and x.is_cpu and not is_compiling()
 
 
 def read(scalars: list[Tensor]) -> list[Scalar]:

@@ -6,7 +6,6 @@ are, so that a gradient that it has after all flows, but is not measured.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -129,9 +128,13 @@ def evaluate(
     values = []
     for part, arguments in zip(plan.parts, plan.arguments, strict=True):
         term = terms[part.term]
-        chosen = (aliases[i] if alias else tensors[i] for alias, i in arguments)
-        with nullcontext() if part.in_graph else torch.no_grad():
-            value = term.penalty(*chosen, **{**term.options, **options.get(term.name, {})})
+        given = [aliases[i] if alias else tensors[i] for alias, i in arguments]
+        chosen = {**term.options, **options.get(term.name, {})} if options else term.options
+        if part.in_graph:
+            value = term.penalty(*given, **chosen)
+        else:
+            with torch.no_grad():
+                value = term.penalty(*given, **chosen)
         values.append(_checked(term.name, value))
     stacked = torch.stack(values)
     own = [weights[part.term] for part in plan.parts]

@@ -11,10 +11,11 @@ from penaltyscope._scalar import constants
 def constant(numbers: Sequence[float] | Sequence[bool], dtype: torch.dtype, like: Tensor) -> Tensor:
     """The numbers as a vector on the device of ``like``; not to be changed in place.
 
-    A copy to an accelerator is made once: another would make the host wait for it, or would be
-    kept out of a CUDA graph.
+    It is made once: on the CPU that takes longer than to look it up, on an accelerator another copy
+    would make the host wait for it, or would be kept out of a CUDA graph. Beside tensors that
+    only pretend, as where memory is estimated, one that was made before would be refused.
     """
-    if like.device.type == "cpu" or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or type(like) is not Tensor:
         return torch.tensor(numbers, dtype=dtype, device=like.device)
     return constants(tuple(numbers), dtype, like.device)
 

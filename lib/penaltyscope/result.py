@@ -198,7 +198,8 @@ class PipelineResult:
     @property
     def weights(self) -> Tensor:
         """``[T]``, the weights that were used."""
-        return weight_tensor(self.statistics.weights, self.values).detach()
+        # Cloned: it is the caller's to change.
+        return weight_tensor(self.statistics.weights, self.values).detach().clone()
 
     @property
     def contributions(self) -> Tensor:

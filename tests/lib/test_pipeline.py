@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import penaltyscope as ps
 from penaltyscope.result import PipelineResult
@@ -16,6 +17,25 @@ def test_a_schedule_sees_the_step_and_the_step_counts_calls(x: Tensor) -> None:
     assert [pipeline(x).weights.item() for _ in range(3)] == [0, 10, 20]
     assert pipeline(x, step=100).weights.item() == 1000
     assert pipeline.step == 101
+
+
+def test_the_weights_of_a_result_are_the_callers_own(x: Tensor) -> None:
+    pipeline = two_terms()
+    first = pipeline(x)
+    first.weights.zero_()
+    torch.testing.assert_close(pipeline(x).total, first.total)
+    assert first.weights.tolist() == [0.5, -2.0]
+
+
+def test_a_pipeline_runs_on_tensors_without_memory_and_then_on_real_ones(x: Tensor) -> None:
+    pipeline = ps.Pipeline([ps.Term("squares", squares, weight=0.375)])
+    with FakeTensorMode():
+        pretended = pipeline(torch.empty(x.shape))
+    real = pipeline(x)
+    with FakeTensorMode():
+        again = pipeline(torch.empty(x.shape))
+    assert pretended.total.shape == again.total.shape == ()
+    torch.testing.assert_close(real.total, 0.375 * squares(x))
 
 
 def test_evaluation_mode_records_nothing_and_stands_still(x: Tensor) -> None:

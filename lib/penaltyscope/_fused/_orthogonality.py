@@ -20,7 +20,7 @@ Axis: TypeAlias = Literal["rows", "sequence", "vocabulary"]
 
 _PANELS = 4
 """A symmetric product is made of so many panels, each from the diagonal on ..."""
-_WIDE = 512
+_WIDE = 256
 """... if it has so many columns; for fewer that does not pay."""
 
 
@@ -130,8 +130,8 @@ def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
         return x * shrink, shrink
     y, inverse = torch.empty_like(x), x.new_empty(x.shape[0], 1)
     for part, own, shrink in blocks(x, y, inverse):
-        torch.sum(part.square(), -1, keepdim=True, out=shrink)
-        shrink.rsqrt_().nan_to_num_(nan=math.nan, posinf=0.0)
+        torch.linalg.vector_norm(part, dim=-1, keepdim=True, out=shrink)
+        shrink.reciprocal_().nan_to_num_(nan=math.nan, posinf=0.0)
         torch.mul(part, shrink, out=own)
     return y, inverse
 
