@@ -26,15 +26,15 @@ _ELEMENT = np.dtype(
 )
 """Of an ArrayValue: what is around a double is counted before it, since the last ends a record."""
 
-
 _FieldPlaces = tuple[int, int, Any, Any]
 """The offsets in source and target, in bytes, and what NumPy takes for their dtypes."""
 
 
 class Way(NamedTuple):
-    """Two dtypes of as many fields, in the same order: one is assigned to the other."""
+    """Two dtypes with the same fields: an array of one is assigned to an array of the other."""
 
     source: np.dtype[np.void]
+    """Of numbers side by side."""
     target: np.dtype[np.void]
     """Of the bytes of one step."""
 

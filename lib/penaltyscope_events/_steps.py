@@ -1,8 +1,8 @@
 """A block of steps as the bytes of its log records, written column by column.
 
 All steps of a block have nearly the same bytes: a template of one step's start and stop record is
-repeated, and the columns are written into the copies through strided views. What changes a record's
-length (digits of the step, a task loss, flags, a span) starts a stretch with a template of its own.
+repeated, and what differs is pressed into the copies. What changes a record's length (digits of the
+step, a task loss, flags, a span) starts a stretch with a template of its own.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -115,12 +115,17 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form)
 
 def _cells(block: StepBlock, part: slice) -> NDArray[np.float64]:
     """As ``press`` takes them without weights of its own."""
-    scalars = block.duration, block.base, block.total, block.total_gradient_norm
     arrays = block.value, block.contribution, block.gradient_norm, block.weight
-    times = np.array((block.start_ns[part], block.stop_ns[part]), np.int64).view(np.float64)
-    return np.hstack(
-        (times.T, np.stack([s[part] for s in scalars], axis=1), *(a[part] for a in arrays))
-    )
+    scalars = block.duration, block.base, block.total, block.total_gradient_norm
+    count, terms = part.stop - part.start, len(block.terms)
+    cells = np.empty((count, 6 + 4 * terms))
+    times = cells.view(np.int64)
+    times[:, 0], times[:, 1] = block.start_ns[part], block.stop_ns[part]
+    for column, scalar in enumerate(scalars, start=2):
+        cells[:, column] = scalar[part]
+    for i, array in enumerate(arrays):
+        cells[:, 6 + i * terms : 6 + (i + 1) * terms] = array[part]
+    return cells
 
 
 class _Rows:

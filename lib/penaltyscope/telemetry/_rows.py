@@ -38,6 +38,7 @@ class Stretch:
     @property
     def at_hand(self) -> bool:
         """Whether no tensor has to be touched for the numbers."""
+        # Those of one kind are all of one type.
         return not self.layouts[0].tapped and isinstance(self.numbers[0], bytes)
 
 

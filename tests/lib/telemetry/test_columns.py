@@ -49,6 +49,18 @@ def test_steps_of_one_weight_are_those_of_weights_that_change(
         assert np.array_equal(one, two), name
 
 
+@pytest.mark.parametrize("weights", [(0.3, 7), (0.0, 7)])
+def test_times_are_kept_to_the_nanosecond(weights: tuple[float, ...]) -> None:
+    found = [
+        (pipeline, seq, replace(statistics, weights=weights), context, mark)
+        for pipeline, seq, statistics, context, mark in rows(9)
+    ]
+    steps = made(found).block
+    statistics = [row[2] for row in found]
+    assert steps.stop_ns.tolist() == [s.stop_ns for s in statistics]
+    assert steps.duration == pytest.approx([s.duration for s in statistics], rel=1e-6, abs=0)
+
+
 def test_a_term_without_weight_has_flags() -> None:
     found = [
         (pipeline, seq, replace(statistics, weights=(0.0, 7.0)), context, mark)
