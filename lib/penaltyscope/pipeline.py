@@ -14,7 +14,7 @@ from penaltyscope._engine import Engine
 from penaltyscope._scalar import read_one
 from penaltyscope._weights import weight_tensor
 from penaltyscope.gradients import TermGradients, term_gradients
-from penaltyscope.result import PipelineResult, Statistics
+from penaltyscope.result import PipelineResult, Statistics, stamped
 from penaltyscope.term import (
     SINGLE_INPUT,
     Term,
@@ -316,8 +316,7 @@ class Pipeline(nn.Module):
             dtype=done.total.dtype,
             tap=done.tap,
             gram=done.gram,
-            duration=time.perf_counter() - started,
-            stop_ns=time.time_ns(),
+            times=stamped(time.time_ns(), time.perf_counter() - started),
         )
         loss = done.total if base is None else base + done.total
         return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)

@@ -1,6 +1,7 @@
 """What one evaluation of a pipeline returns, and what it leaves for telemetry."""
 
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,11 +14,17 @@ from penaltyscope._weights import constant, weight_tensor
 from penaltyscope.gradients import cosines, shares
 
 _HOST = torch.device("cpu")
+_TIMES = struct.Struct("2qd")
 
 
-@dataclass(frozen=True, slots=True)
+def stamped(stop_ns: int, duration: float) -> bytes:
+    """Start and end in nanoseconds of Unix time, as int64, and seconds between, as float64."""
+    return _TIMES.pack(stop_ns - int(duration * 1e9), stop_ns, duration)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """How terms map onto the tensors of one evaluation; equal evaluations share one."""
+    """How terms map onto the tensors of one evaluation; evaluations that are alike share one."""
 
     terms: tuple[str, ...]
     enabled: tuple[bool, ...]
@@ -57,10 +64,9 @@ class Statistics:
     """The numbers of one evaluation, on their device, without a graph. Nothing waits for them."""
 
     step: int
-    stop_ns: int
-    """Unix time in nanoseconds."""
-    duration: float
-    """Seconds on the calling thread."""
+    times: bytes
+    """When it began and ended, and how long it took, as ``stamped`` packs them: whoever keeps many
+    has one thing to keep of each."""
     layout: Layout
     weights: tuple[float | Tensor, ...]
     """As they were set or scheduled; numbers are not rounded to the values' dtype."""
@@ -76,6 +82,18 @@ class Statistics:
     """Where the backward pass leaves the other norms; None when it brings none."""
     gram: Tensor | None
     """``[T, T]``, inner products of the terms' weighted gradients if they are known already."""
+
+    @property
+    def stop_ns(self) -> int:
+        """When it ended, Unix time in nanoseconds."""
+        stop_ns: int = _TIMES.unpack(self.times)[1]
+        return stop_ns
+
+    @property
+    def duration(self) -> float:
+        """Seconds on the calling thread."""
+        duration: float = _TIMES.unpack(self.times)[2]
+        return duration
 
     @property
     def row(self) -> Tensor:

@@ -22,44 +22,42 @@ class PlainSteps:
     pipeline: str
     incarnation: str
     terms: tuple[str, ...]
-    weight: NDArray[np.float64]
-    """``[1, T]``, the same at all steps, or ``[N, T]``."""
+    weights: tuple[float, ...]
+    """The same at all steps."""
     has_base: bool
     step: Sequence[int]
     seq: Sequence[int]
-    stop_ns: Sequence[int]
-    numbers: NDArray[np.float64]
-    """``[N, 4 + 3 * T]``: ``duration``, ``base``, ``total``, ``total_gradient_norm``; of the terms
-    ``value``, ``contribution`` and ``gradient_norm``."""
+    cells: NDArray[np.float64]
+    """``[N, 6 + 3 * T]``: start and stop, which are int64 all the same; ``duration``, ``base``,
+    ``total``, ``total_gradient_norm``; of the terms ``value``, ``contribution`` and
+    ``gradient_norm``."""
 
     def __len__(self) -> int:
         return len(self.step)
 
-    @property
-    def start_ns(self) -> list[int]:
-        """``[N]``, as of a block."""
-        durations = self.numbers[:, 0].tolist()
-        return [stop - int(d * 1e9) for stop, d in zip(self.stop_ns, durations, strict=True)]
-
-    def block(self, flags: NDArray[np.int32] | None = None) -> StepBlock:
-        """The same as columns; with flags ``[N, T]``, which plain steps have none of."""
-        count, terms = len(self), len(self.terms)
-        numbers = self.numbers
+    def block(
+        self,
+        weight: NDArray[np.float64] | None = None,
+        flags: NDArray[np.int32] | None = None,
+    ) -> StepBlock:
+        """The same as columns; with weights ``[N, T]`` and flags, steps that are not plain."""
+        count, terms, cells = len(self), len(self.terms), self.cells
+        weight = np.array(self.weights, np.float64) if weight is None else weight
         return StepBlock(
             pipeline=self.pipeline,
             incarnation=self.incarnation,
             terms=self.terms,
             step=np.array(self.step, np.int64),
             seq=np.array(self.seq, np.int64),
-            stop_ns=np.array(self.stop_ns, np.int64),
-            duration=numbers[:, 0],
-            base=numbers[:, 1],
+            stop_ns=cells.view(np.int64)[:, 1],
+            duration=cells[:, 2],
+            base=cells[:, 3],
             has_base=np.full(count, self.has_base),
-            total=numbers[:, 2],
-            total_gradient_norm=numbers[:, 3],
-            value=numbers[:, 4 : 4 + terms],
-            weight=np.broadcast_to(self.weight, (count, terms)),
-            contribution=numbers[:, 4 + terms : 4 + 2 * terms],
-            gradient_norm=numbers[:, 4 + 2 * terms :],
+            total=cells[:, 4],
+            total_gradient_norm=cells[:, 5],
+            value=cells[:, 6 : 6 + terms],
+            weight=np.broadcast_to(weight, (count, terms)),
+            contribution=cells[:, 6 + terms : 6 + 2 * terms],
+            gradient_norm=cells[:, 6 + 2 * terms :],
             flags=np.zeros((count, terms), np.int32) if flags is None else flags,
         )

@@ -117,16 +117,19 @@ def test_plain_steps_are_encoded_as_their_block_is(
     has_base: bool, first: int, count: int, terms: int
 ) -> None:
     random = np.random.default_rng(0)
+    cells = random.random((count, 6 + 3 * terms))
+    times = cells.view(np.int64)
+    times[:, 1] = 1_700_000_000_000_000_000 + np.arange(count)
+    times[:, 0] = times[:, 1] - (cells[:, 2] * 1e9).astype(np.int64)
     steps = PlainSteps(
         pipeline="p",
         incarnation="i",
         terms=tuple(f"term {t}" for t in range(terms)),
-        weight=random.normal(size=(1, terms)),
+        weights=tuple(random.normal(size=terms).tolist()),
         has_base=has_base,
         step=range(first, first + count),
         seq=range(count),
-        stop_ns=[1_700_000_000_000_000_000 + i for i in range(count)],
-        numbers=random.random((count, 4 + 3 * terms)),
+        cells=cells,
     )
     assert encode_steps(steps) == encode_steps(steps.block())
     spans = [None, (b"t" * 16, b"s" * 8)] * count

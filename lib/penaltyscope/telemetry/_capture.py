@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from penaltyscope.pipeline import Pipeline
-from penaltyscope.result import Layout, Statistics
+from penaltyscope.result import Layout, Statistics, stamped
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._columns import block
-from penaltyscope.telemetry._rows import Row, forward_parts, stretch, width
+from penaltyscope.telemetry._columns import steps_of
+from penaltyscope.telemetry._rows import Row, cells_of, forward_parts, stretch, width
 from penaltyscope.telemetry._spanned import ReadContext
 from penaltyscope.telemetry._transfer import Copy, Numbers, Transfer
 
@@ -170,11 +170,15 @@ class Captures:
             (
                 pipeline,
                 first + i,
-                replace(statistics, step=statistics.step + first + i, stop_ns=t, duration=0.0),
+                replace(statistics, step=statistics.step + first + i, times=stamped(t, 0.0)),
                 context,
                 mark,
             )
             for i, t in enumerate(times)
         ]
         # Numbered on the device, so in an incarnation of their own.
-        return [block(stretch(rows), numbers, f"{self._incarnation}-{number}")] if rows else []
+        if not rows:
+            return []
+        together = stretch(rows)
+        cells = cells_of(together, numbers)
+        return [steps_of(together, cells, f"{self._incarnation}-{number}")]

@@ -9,10 +9,17 @@ from functools import partial
 import torch
 
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._columns import block
+from penaltyscope.telemetry._columns import steps_of
 from penaltyscope.telemetry._cuda import CudaDevice, DeviceTransfer
-from penaltyscope.telemetry._rows import Row, Stretch, at_hand, gather, stretches
-from penaltyscope.telemetry._transfer import Arrived, Copy, HostTransfer, Transfer
+from penaltyscope.telemetry._rows import (
+    Row,
+    Stretch,
+    cells_at_hand,
+    cells_of,
+    gather,
+    stretches,
+)
+from penaltyscope.telemetry._transfer import Copy, HostTransfer, Numbers, Transfer
 
 _logger = logging.getLogger("penaltyscope")
 
@@ -56,42 +63,42 @@ class Carrier:
         """Whether numbers of the device are not on the host anyway."""
         return not isinstance(self.transfer(device), HostTransfer)
 
-    def put(self, rows: Sequence[Row]) -> None:
-        """Takes the rows on their way."""
+    def bring(self, rows: Sequence[Row]) -> list[Steps]:
+        """Takes rows on their way; the columns of what has arrived. Waits for nothing."""
         try:
-            self._loads.extend([_Load(part) for part in stretches(rows)])
+            self._loads.extend(map(_Load, stretches(rows)))
         except Exception:
             self.lost += len(rows)
             _logger.exception("%d steps are lost", len(rows))
-
-    def collect(self) -> list[Steps]:
-        """The columns of what has arrived; waits for nothing."""
         arrived: list[Steps] = []
         while self._loads:
-            load = self._loads[0]
+            part = self._loads[0].rows
             try:
-                self._begin()
-                if load.copy is None or not load.copy.ready():
+                if (cells := self._cells(self._loads[0])) is None:
                     break
-                arrived.append(block(load.rows, load.copy.numbers(), self._incarnation))
+                arrived.append(steps_of(part, cells, self._incarnation))
             except Exception:
-                self.lost += len(load.rows.seq)
-                _logger.exception("%d steps are lost", len(load.rows.seq))
+                self.lost += len(part.seq)
+                _logger.exception("%d steps are lost", len(part.seq))
             self._loads.popleft()
         return arrived
 
+    def _cells(self, load: _Load) -> Numbers | None:
+        if load.rows.at_hand:
+            return cells_at_hand(load.rows)
+        self._begin()
+        if load.copy is None or not load.copy.ready():
+            return None
+        return cells_of(load.rows, load.copy.numbers())
+
     def _begin(self) -> None:
         for load in self._loads:
-            if load.copy is None:
-                load.copy = self._copy(load.rows)
+            if load.copy is None and not load.rows.at_hand:
+                device = load.rows.statistics[0].device
+                marks = set(load.rows.marks)
+                load.copy = self.transfer(device).begin(partial(gather, load.rows), marks)
                 if load.copy is None:
                     return
-
-    def _copy(self, rows: Stretch) -> Copy | None:
-        if (numbers := at_hand(rows)) is not None:
-            return Arrived(numbers)
-        device = rows.statistics[0].device
-        return self.transfer(device).begin(partial(gather, rows), set(rows.marks))
 
 
 def _transfer(device: torch.device) -> Transfer:

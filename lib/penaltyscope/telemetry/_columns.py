@@ -15,8 +15,15 @@ from torch import Tensor
 
 from penaltyscope.result import Layout, Statistics
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._digits import OF_A_NORM, OF_A_NUMBER, round_off
-from penaltyscope.telemetry._rows import Stretch, brought_width, weights_on_device
+from penaltyscope.telemetry._digits import (
+    OF_A_NORM,
+    OF_A_NUMBER,
+    OF_AN_INTEGER,
+    Patterns,
+    patterns,
+    round_off,
+)
+from penaltyscope.telemetry._rows import TIMES, Stretch, brought_width, weights_on_device
 from penaltyscope.telemetry._spanned import traces
 from penaltyscope.telemetry._transfer import Numbers
 from penaltyscope_events import PlainSteps, TermFlag, complete_flags
@@ -28,75 +35,109 @@ _LARGE_SCALE = 256.0
 """A gradient scaler starts at 65,536; what people multiply a loss by themselves is smaller."""
 
 
-def block(rows: Stretch, numbers: Numbers, incarnation: str) -> Steps:
-    """The steps of one stretch, whose numbers were gathered and brought here."""
+def steps_of(rows: Stretch, cells: Numbers, incarnation: str) -> Steps:
+    """The steps of one stretch, whose cells were gathered and brought here."""
     first = rows.statistics[0]
-    layout, ordinary = first.layout, _ordinary(numbers)
-    # Side by side, so that all are taken over, weighted and rounded at once.
-    sheet = numbers.take(_order(layout.parts, layout.known, first.has_base), axis=1)
-    sheet[:, 0] = rows.duration
-    flags = None
-    if ordinary and _steady(layout) and _constant(rows.weights):
-        weights, factors = _factors(rows.weights[0])
-        sheet *= factors
+    layout, ordinary = first.layout, _ordinary(cells)
+    plan = _plan(layout, first.has_base, first.dtype)
+    # Side by side, so that all are taken over and rounded at once.
+    sheet = cells.take(plan.order, axis=1)
+    known = _known_weights(rows.weights) if ordinary and plan.steady else None
+    if known is not None:
+        contribution = sheet[:, plan.contribution]
+        contribution *= _array(known)
     else:
-        weights, flags = _complete(rows, numbers, sheet, finite=ordinary)
-    if first.dtype is not torch.float64:
-        round_off(sheet, _bits(len(layout.terms)), ordinary=ordinary)
+        weight, flags = _complete(rows, cells, sheet, finite=ordinary)
+    if plan.patterns is not None:
+        round_off(sheet, plan.patterns, ordinary=ordinary)
     plain = PlainSteps(
         pipeline=rows.pipelines[0].name,
         incarnation=incarnation,
         terms=layout.terms,
-        weight=weights,
+        weights=known or (),
         has_base=first.has_base,
         step=rows.step,
         seq=rows.seq,
-        stop_ns=rows.stop_ns,
-        numbers=sheet,
+        cells=sheet,
     )
-    return Steps(plain if flags is None else plain.block(flags), *traces(rows.contexts))
+    return Steps(plain if known is not None else plain.block(weight, flags), *traces(rows.contexts))
 
 
-def _ordinary(numbers: Numbers) -> bool:
-    """Whether all are finite, and so far from infinite that rounding leaves them so."""
-    # A scalar product would be one call for both, but may wake the threads of a BLAS for it.
-    least, most = np.minimum.reduce(numbers, axis=None), np.maximum.reduce(numbers, axis=None)
-    return bool(least > -_ORDINARY and most < _ORDINARY)
+class _Plan(NamedTuple):
+    """What is made of the cells of one layout."""
 
-
-def _steady(layout: Layout) -> bool:
+    order: NDArray[np.intp]
+    """For each column of a sheet the cell that it begins with, where there is one."""
+    contribution: slice
+    """Columns of a sheet."""
+    steady: bool
     """Whether every term counts and is measured, and nothing has to be put together."""
-    return (
-        not layout.tapped
-        and len(layout.known_sums) == 1
-        and all(layout.active)
-        and all(layout.measured)
-    )
-
-
-def _constant(weights: Sequence[tuple[float | Tensor, ...]]) -> bool:
-    """Whether they are numbers that stay the same, none of them 0."""
-    first = weights[0]
-    # Asked first: to compare what is on a device would wait for it.
-    if not {float, int}.issuperset(map(type, first)) or not all(first):
-        return False
-    return weights.count(first) == len(weights)
+    patterns: Patterns | None
+    """To round a sheet by; None where all digits count."""
 
 
 @lru_cache(maxsize=64)
-def _factors(weights: tuple[float, ...]) -> tuple[Numbers, Numbers]:
-    """``[1, T]``; and what makes contributions of values, for each column of a sheet."""
-    same = (1.0,) * len(weights)
-    return np.array([weights], np.float64), np.array((1.0,) * 4 + same + weights + same)
+def _plan(layout: Layout, has_base: bool, dtype: torch.dtype) -> _Plan:
+    """The columns of a sheet are those of ``PlainSteps.cells``."""
+    terms = len(layout.terms)
+    bits = (
+        *(OF_AN_INTEGER, OF_AN_INTEGER, OF_A_NORM),
+        *(OF_A_NUMBER, OF_A_NUMBER, OF_A_NORM),
+        *(OF_A_NUMBER,) * 2 * terms,
+        *(OF_A_NORM,) * terms,
+    )
+    return _Plan(
+        order=_order(layout, has_base),
+        contribution=slice(6 + terms, 6 + 2 * terms),
+        steady=not layout.tapped
+        and len(layout.known_sums) == 1
+        and all(layout.active)
+        and all(layout.measured),
+        patterns=None if dtype is torch.float64 else patterns(bits),
+    )
+
+
+def _order(layout: Layout, has_base: bool) -> NDArray[np.intp]:
+    terms, norms, sums = (TIMES + sum(layout.parts[:n]) for n in (1, 2, 3))
+    total = TIMES + sum(layout.parts)
+    norm_of = {term: norms + i for i, (term, _) in enumerate(layout.known)}
+    scalars = 0, 1, 2, total + has_base, total, sums
+    values = range(TIMES, terms)
+    known = (norm_of.get(term, 0) for term in range(len(values)))
+    return np.array((*scalars, *values, *values, *known), np.intp)
+
+
+def _ordinary(cells: Numbers) -> bool:
+    """Whether all are finite, and so far from infinite that rounding leaves them so.
+
+    Times are, read as float64: they are tiny.
+    """
+    # A NaN is the least and the largest. A scalar product might wake the threads of a BLAS.
+    least, most = cells.item(cells.argmin()), cells.item(cells.argmax())
+    return least > -_ORDINARY and most < _ORDINARY
+
+
+def _known_weights(weights: Sequence[tuple[float | Tensor, ...]]) -> tuple[float, ...] | None:
+    """The weights if they are numbers that stay the same, none of them 0."""
+    first = weights[0]
+    # Asked first: to compare what is on a device would wait for it.
+    if not {float, int}.issuperset(map(type, first)) or not all(first):
+        return None
+    return first if weights.count(first) == len(weights) else None  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=64)
+def _array(weights: tuple[float, ...]) -> Numbers:
+    return np.array(weights, np.float64)
 
 
 def _complete(
-    rows: Stretch, numbers: Numbers, sheet: Numbers, *, finite: bool
+    rows: Stretch, cells: Numbers, sheet: Numbers, *, finite: bool
 ) -> tuple[Numbers, NDArray[np.int32]]:
     """Fills in what is not the same for all steps; returns their weights and flags."""
     statistics = rows.statistics[0]
     layout = statistics.layout
-    parts = _split(statistics, numbers)
+    parts = _split(statistics, cells[:, TIMES:])
     columns = _columns(sheet, len(layout.terms))
     weights = _weights(rows, parts.weights)
     _contribute(layout, weights, columns)
@@ -123,43 +164,11 @@ class _Columns(NamedTuple):
 
 def _columns(sheet: Numbers, terms: int) -> _Columns:
     return _Columns(
-        value=sheet[:, 4 : 4 + terms],
-        contribution=sheet[:, 4 + terms : 4 + 2 * terms],
-        gradient_norm=sheet[:, 4 + 2 * terms :],
-        total_gradient_norm=sheet[:, 3],
+        value=sheet[:, 6 : 6 + terms],
+        contribution=sheet[:, 6 + terms : 6 + 2 * terms],
+        gradient_norm=sheet[:, 6 + 2 * terms :],
+        total_gradient_norm=sheet[:, 5],
     )
-
-
-@lru_cache(maxsize=64)
-def _order(
-    parts: tuple[int, ...], known: tuple[tuple[int, int], ...], has_base: bool
-) -> NDArray[np.intp]:
-    """For each column of a sheet the number that it begins with, where there is one.
-
-    Its columns are those of ``PlainSteps.numbers``.
-    """
-    terms, norms, sums = parts[0], sum(parts[:2]), sum(parts[:3])
-    total = sum(parts)
-    norm_of = {term: norms + i for i, (term, _) in enumerate(known)}
-    return np.array(
-        [
-            0,
-            total + has_base,
-            total,
-            sums,
-            *range(terms),
-            *range(terms),
-            *(norm_of.get(term, 0) for term in range(terms)),
-        ],
-        np.intp,
-    )
-
-
-@lru_cache(maxsize=64)
-def _bits(terms: int) -> tuple[int, ...]:
-    """For each column of a sheet how many bits of the fraction mean something."""
-    scalars = OF_A_NORM, OF_A_NUMBER, OF_A_NUMBER, OF_A_NORM
-    return scalars + (OF_A_NUMBER,) * 2 * terms + (OF_A_NORM,) * terms
 
 
 class _Parts(NamedTuple):

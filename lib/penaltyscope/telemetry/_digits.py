@@ -1,27 +1,40 @@
 """Digits that nobody computed are noise: zeros in their place compress much better."""
 
-from functools import lru_cache
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 _FRACTION_BITS = 52
 """Of a double."""
+OF_AN_INTEGER = _FRACTION_BITS
+"""All of one that stands where doubles stand."""
 OF_A_NUMBER = 23
 """Of a float32."""
 OF_A_NORM = 20
 """Of a norm or a duration: half a millionth, since a float32 sum of squares is no better."""
 
 
-def round_off(numbers: NDArray[np.float64], bits: tuple[int, ...], *, ordinary: bool) -> None:
+Patterns = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""``[C]``: half of the last digit that is kept, and where the kept ones are."""
+
+
+def patterns(bits: Sequence[int]) -> Patterns:
+    """For each column how many bits of the fraction are kept, as ``round_off`` needs it."""
+    dropped = _FRACTION_BITS - np.array(bits, np.int64)
+    one = np.int64(1)
+    return (one << dropped) >> one, -(one << dropped)
+
+
+def round_off(numbers: NDArray[np.float64], patterns: Patterns, *, ordinary: bool) -> None:
     """Takes the digits that mean nothing away.
 
     Args:
         numbers: ``[N, C]``, changed in place.
-        bits: for each column how many of the fraction are kept.
+        patterns: which digits are kept.
         ordinary: that all are finite, and none so large that rounding could make it infinite.
     """
-    half, kept = _patterns(bits)
+    half, kept = patterns
     before = None if ordinary else numbers.copy()
     pattern = numbers.view(np.int64)
     pattern += half
@@ -30,11 +43,3 @@ def round_off(numbers: NDArray[np.float64], bits: tuple[int, ...], *, ordinary: 
         # NaN and infinity have no digits, and the largest numbers must not become infinite.
         lost = ~(np.isfinite(numbers) & np.isfinite(before))
         np.copyto(numbers, before, where=lost)
-
-
-@lru_cache(maxsize=64)
-def _patterns(bits: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """``[C]``: half of the last digit that is kept, and where the kept ones are."""
-    dropped = _FRACTION_BITS - np.array(bits, np.int64)
-    one = np.int64(1)
-    return (one << dropped) >> one, -(one << dropped)

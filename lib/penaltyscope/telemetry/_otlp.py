@@ -179,5 +179,5 @@ class OTLPSender:
             data = enclose(self._resource, [part.data for part in parts])
             if self._destination.gzip:
                 data = compressed(data)
-            self._outbox.append(Request(data, sum(part.steps for part in parts)))
+            self._outbox.append(Request(data, sum([part.steps for part in parts])))
         self._open_bytes = 0

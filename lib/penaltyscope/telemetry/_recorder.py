@@ -220,8 +220,7 @@ class Recorder:
         """One short piece of work; false when there is nothing more to do now."""
         room = self._carrier.waiting < _MOST_UNDERWAY
         rows = self._ring.take(_BATCH_STEPS, final=final) if room else []
-        self._carrier.put(rows)
-        steps = self._carrier.collect()
+        steps = self._carrier.bring(rows)
         if self.captures.captured:
             steps += self.captures.collect()
         if steps or events:

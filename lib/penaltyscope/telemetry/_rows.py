@@ -1,8 +1,8 @@
 """Evaluations as the training thread left them, and their numbers side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 
 import numpy as np
@@ -33,22 +33,30 @@ class Stretch:
     numbers: Sequence[bytes | Tensor]
     weights: Sequence[tuple[float | Tensor, ...]]
     step: Sequence[int]
-    stop_ns: Sequence[int]
-    duration: Sequence[float]
+    times: Sequence[bytes]
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether no tensor has to be touched for the numbers."""
+        # Those of one kind are all of one type.
+        return not self.layouts[0].tapped and isinstance(self.numbers[0], bytes)
 
 
-_COLUMNS = attrgetter("layout", "has_base", "numbers", "weights", "step", "stop_ns", "duration")
+TIMES = 3
+"""Cells of one evaluation before its numbers: start and stop, which are int64, and duration."""
+_COLUMNS = attrgetter("layout", "has_base", "numbers", "weights", "step", "times")
 
 
-def stretches(rows: Sequence[Row]) -> Iterator[Stretch]:
+def stretches(rows: Sequence[Row]) -> list[Stretch]:
     """The rows in order, cut where the pipeline, its layout or the kind of its weights changes."""
     if not rows:
-        return
-    if _alike(whole := stretch(rows)):
-        yield whole
-        return
-    for _, part in groupby(rows, key=_kind):
-        yield stretch(list(part))
+        return []
+    whole = stretch(rows)
+    columns = whole.pipelines, whole.layouts, whole.bases
+    same = all(column.count(column[0]) == len(rows) for column in columns)
+    if same and set(map(type, whole.numbers)) == {bytes}:  # as most often
+        return [whole]
+    return [stretch(list(part)) for _, part in groupby(rows, key=_kind)]
 
 
 def stretch(rows: Sequence[Row]) -> Stretch:
@@ -57,13 +65,6 @@ def stretch(rows: Sequence[Row]) -> Stretch:
     columns = zip(*rows, strict=True)
     statistics = [row[2] for row in rows]
     return Stretch(*columns, *zip(*map(_COLUMNS, statistics), strict=True))
-
-
-def _alike(whole: Stretch) -> bool:
-    """Whether all are of one kind and their numbers at hand, as most often."""
-    columns = whole.pipelines, whole.layouts, whole.bases
-    same = all(column.count(column[0]) == len(column) for column in columns)
-    return same and set(map(type, whole.numbers)) == {bytes}
 
 
 def _kind(row: Row) -> tuple[object, ...]:
@@ -75,13 +76,19 @@ def _kind(row: Row) -> tuple[object, ...]:
     return *kind, *(isinstance(weight, Tensor) for weight in statistics.weights)
 
 
-def at_hand(rows: Stretch) -> Numbers | None:
-    """What ``gather`` returns, where no tensor has to be touched for it."""
-    if rows.layouts[0].tapped or not isinstance(rows.numbers[0], bytes):
-        return None
-    # Those of one kind are all of one type.
-    together = b"".join(rows.numbers)  # type: ignore[arg-type]
-    count = len(rows.numbers)
+def cells_at_hand(rows: Stretch) -> Numbers:
+    """The cells of rows that are at hand."""
+    pairs = zip(rows.times, rows.numbers, strict=True)
+    return _side_by_side(chain.from_iterable(pairs), len(rows.seq))  # type: ignore[arg-type]
+
+
+def cells_of(rows: Stretch, numbers: Numbers) -> Numbers:
+    """The cells of rows whose numbers were gathered."""
+    return np.hstack((_side_by_side(rows.times, len(rows.seq)), numbers))
+
+
+def _side_by_side(parts: Iterable[bytes], count: int) -> Numbers:
+    together = b"".join(parts)
     return np.ndarray((count, len(together) // (8 * count)), np.float64, together)
 
 

@@ -9,8 +9,8 @@ import torch
 
 import penaltyscope as ps
 from penaltyscope.telemetry._channel import Steps
-from penaltyscope.telemetry._columns import block
-from penaltyscope.telemetry._rows import Row, at_hand, stretch
+from penaltyscope.telemetry._columns import steps_of
+from penaltyscope.telemetry._rows import Row, cells_at_hand, stretch
 from penaltyscope_events import COLUMNS, PlainSteps, TermFlag
 
 TERMS = ps.Term("size", ps.l2, weight=0.3), ps.Term("sum", ps.l1, weight=7)
@@ -29,9 +29,7 @@ def rows(count: int, *, with_base: bool = True, dtype: torch.dtype = torch.float
 
 def made(found: Sequence[Row]) -> Steps:
     together = stretch(found)
-    numbers = at_hand(together)
-    assert numbers is not None
-    return block(together, numbers, "i")
+    return steps_of(together, cells_at_hand(together), "i")
 
 
 @pytest.mark.parametrize("with_base", [True, False])
@@ -49,6 +47,18 @@ def test_steps_of_one_weight_are_those_of_weights_that_change(
         one, two = (getattr(steps.block, name)[:-1] for steps in (plain, changing))
         assert one.dtype == two.dtype, name
         assert np.array_equal(one, two), name
+
+
+@pytest.mark.parametrize("weights", [(0.3, 7), (0.0, 7)])
+def test_times_are_kept_to_the_nanosecond(weights: tuple[float, ...]) -> None:
+    found = [
+        (pipeline, seq, replace(statistics, weights=weights), context, mark)
+        for pipeline, seq, statistics, context, mark in rows(9)
+    ]
+    steps = made(found).block
+    statistics = [row[2] for row in found]
+    assert steps.stop_ns.tolist() == [s.stop_ns for s in statistics]
+    assert steps.duration == pytest.approx([s.duration for s in statistics], rel=1e-6, abs=0)
 
 
 def test_a_term_without_weight_has_flags() -> None:

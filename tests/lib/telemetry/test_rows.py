@@ -8,7 +8,15 @@ import torch
 
 import penaltyscope as ps
 from penaltyscope.telemetry._columns import _ordinary
-from penaltyscope.telemetry._rows import Row, at_hand, gather, stretch, stretches
+from penaltyscope.telemetry._rows import (
+    TIMES,
+    Row,
+    cells_at_hand,
+    cells_of,
+    gather,
+    stretch,
+    stretches,
+)
 
 
 def rows(count: int) -> list[Row]:
@@ -19,8 +27,8 @@ def rows(count: int) -> list[Row]:
 
 def test_evaluations_of_one_kind_stay_together() -> None:
     found = rows(5)
-    assert list(stretches(found)) == [stretch(found)]
-    assert list(stretches([])) == []
+    assert stretches(found) == [stretch(found)]
+    assert stretches([]) == []
 
 
 def test_a_stretch_ends_where_numbers_are_no_longer_at_hand() -> None:
@@ -31,10 +39,12 @@ def test_a_stretch_ends_where_numbers_are_no_longer_at_hand() -> None:
     ]
     first, second = stretches(found)
     assert (first, second) == (stretch(found[:2]), stretch(found[2:]))
-    numbers = at_hand(first)
-    assert numbers is not None
-    assert at_hand(second) is None
-    assert np.array_equal(numbers, gather(second).numpy())
+    assert first.at_hand
+    assert not second.at_hand
+    numbers = gather(second).numpy()
+    assert np.array_equal(cells_at_hand(first)[:, TIMES:], numbers)
+    times = cells_of(second, numbers).view(np.int64)[:, 1]
+    assert times.tolist() == [row[2].stop_ns for row in found[2:]]
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e300, -1e300])

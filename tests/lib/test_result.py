@@ -1,0 +1,17 @@
+"""When an evaluation was."""
+
+import struct
+from dataclasses import replace
+
+from torch import Tensor
+
+from penaltyscope.result import stamped
+from tests.lib.pipelines import two_terms
+
+
+def test_times_are_told_as_they_were_packed(x: Tensor) -> None:
+    stop_ns, duration = 1_700_000_000_123_456_789, 0.25
+    times = stamped(stop_ns, duration)
+    assert struct.unpack("2qd", times) == (stop_ns - 250_000_000, stop_ns, duration)
+    statistics = replace(two_terms()(x).statistics, times=times)
+    assert (statistics.stop_ns, statistics.duration) == (stop_ns, duration)
