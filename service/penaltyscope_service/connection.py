@@ -78,6 +78,10 @@ class Connection(HttpToolsProtocol):
     """What the client is being waited for."""
     _receiving: TimerHandle | None = None
     _sending: TimerHandle | None = None
+    _resting: TimerHandle | None = None
+    """Ends a connection on which nothing happens; it goes on while others come and go."""
+    _idle_since: float | None = None
+    """When the last answer was given, by the event loop's clock, if nothing has come since."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Waits for a head; nothing but a refusal if there are too many connections."""
@@ -92,16 +96,22 @@ class Connection(HttpToolsProtocol):
         """Waits for nothing any more."""
         self._await(None)
         self._read_on()
+        if self._resting is not None:
+            self._resting.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Waits for what is missing now: for a request that came in one piece, nothing."""
         self._head_bytes += len(data)  # and 0 again where a head begins
-        super().data_received(data)
+        self.read(data)
         if self.part == "head" and self._head_bytes > _HEAD_BYTES:
             self._end("head")
         else:
             self._await(self.part)
+
+    def read(self, data: bytes) -> None:
+        """Gives it to the parser."""
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -117,6 +127,30 @@ class Connection(HttpToolsProtocol):
         """The end of its body, which may have been answered before."""
         self.part = None
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As its parent's, but for the timer that its parent makes anew after every answer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self._resting is None:
+            self._rest(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Ends the connection, if nothing has happened for so long."""
+        self._resting = None
+        if self._idle_since is None:  # the next answer sets the timer again
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._rest(left)
+        else:
+            super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
         """Waits for the client to read."""
@@ -138,6 +172,13 @@ class Connection(HttpToolsProtocol):
         if owed is not None:
             seconds = self.limits.head_seconds if owed == "head" else self.limits.body_seconds
             self._receiving = self.loop.call_later(seconds, self._end, owed)
+
+    def _rest(self, seconds: float) -> None:
+        self._resting = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Of the parent: something has come."""
+        self._idle_since = None
 
     def _read_on(self) -> None:
         if self._sending is not None:

@@ -23,6 +23,9 @@ _logger: Final = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 5.0
 """Between two looks at files that may be new."""
+_NEW_OBJECTS: Final = 10_000
+"""More than these are looked through for cycles, of which requests make none: Python would look
+after 700, at every third group of requests."""
 _OWN_DESCRIPTORS: Final = 128
 """Kept back for the history, the log and the listening sockets."""
 
@@ -115,6 +118,7 @@ class _Server(uvicorn.Server):
         # What was made by now lives as long as the process: no collection needs to look at it.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_NEW_OBJECTS)
         self._on_ready()
 
     def _renew(self) -> None:

@@ -1,5 +1,6 @@
 """Clients that are slow, silent or too many, over real sockets."""
 
+import asyncio
 import resource
 import socket
 import time
@@ -10,6 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from penaltyscope_service.access import Gate
+from penaltyscope_service.ingest import Receiver
+from tests.service import connecting
 from tests.service.blocks import make_block, make_request
 from tests.service.process import Service, serve
 
@@ -131,6 +135,30 @@ def test_who_thinks_between_two_requests_is_left_alone(impatient: Service) -> No
             assert answers.read(len(b'{"status":"ok"}')) == b'{"status":"ok"}'
             time.sleep(0.6)  # longer than any limit of a request
     assert ended(impatient) == before
+
+
+def test_who_rests_for_long_is_ended_and_nobody_who_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1_000.0
+    request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+    async def run(receiver: Receiver) -> None:
+        nonlocal now
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        connection = connecting.connect(receiver)
+        connection.timeout_keep_alive = 75
+        for rest, part in ((70, request), (70, request), (20, request[:9]), (70, request[9:])):
+            await connecting.give(connection, part)
+            now += rest
+            await connecting.answered(connection)
+            assert not connection.transport.is_closing()
+        now += 6
+        await connecting.answered(connection)
+        assert connection.transport.is_closing()
+
+    with connecting.receiving(Gate(), MANY) as (receiver, _, _):
+        asyncio.run(run(receiver))
 
 
 def test_one_too_many_is_told_so_and_the_others_stay(tmp_path: Path) -> None:

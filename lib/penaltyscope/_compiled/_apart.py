@@ -1,35 +1,48 @@
 """Compilation of one function for several purposes that know nothing of each other."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FunctionType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
 
 Backend: TypeAlias = str | Callable[..., Any]
 """What ``torch.compile`` takes for one."""
 
+_SETTINGS: Final = {
+    # Without it, allocating the many small buffers by Python takes longer than filling them.
+    "cpp_wrapper": True,
+    # By default no loop has more than 16 sums; the next one reads everything again.
+    "cpp.max_horizontal_fusion_size": 1024,
+    # Only what is near in order shares a loop, and our order is the one that does.
+    "reorder_for_locality": False,
+}
+"""Of the compiler behind ``torch.compile``, for these graphs alone."""
+
 
 def compiled_apart(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
     """The function, compiled as a whole, with graphs that count for this purpose alone."""
     # The compiler keeps graphs, and a limit to their number, by code object.
     own = FunctionType(function.__code__.replace(), function.__globals__)
+    options: dict[str, Any] = {}
+    if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # the option is as old as this
+        options["guard_filter_fn"] = _may_change
     compiled: Callable[..., Any] = torch.compile(
-        own, fullgraph=True, backend=backend, options=_options(backend)
+        own, fullgraph=True, backend=backend, options=options
     )
     return compiled
 
 
-def _options(backend: Backend) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if backend == "inductor":
-        # Without it, allocating the many small buffers by Python takes longer than filling them.
-        options["cpp_wrapper"] = True
-        # By default no loop has more than 16 sums; the next one reads everything again.
-        options["cpp.max_horizontal_fusion_size"] = 1024
-    if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # the option is as old as this
-        options["guard_filter_fn"] = _may_change
-    return options
+def resolved(backend: Backend) -> Callable[..., Any]:
+    """A backend as what it is, a function of a module, with the settings that graphs are for."""
+    if callable(backend):
+        return backend
+    # Not at the top: the compiler takes seconds to import, and few need it.
+    from torch._dynamo import lookup_backend
+
+    found: Callable[..., Any] = lookup_backend(backend)
+    return partial(found, config_patches=_SETTINGS) if backend == "inductor" else found
 
 
 def _may_change(entries: Sequence[Any]) -> list[bool]:

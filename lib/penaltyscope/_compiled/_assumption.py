@@ -30,6 +30,8 @@ class Assumption:
             for (question, about), answer in plan.answers.items()
             if question(unknown, *about) != answer
         ]
+        self._known: Sequence[tuple[float, float]] | None = None
+        """Ranges for which it is right, and with them for all that are within."""
         self.losses = 0
         """How often it was wrong of finite tensors."""
 
@@ -44,10 +46,32 @@ class Assumption:
             tensors: all of them.
             ranges: of each; None where that is not known.
         """
-        if not self._bets:
+        if not self._bets or self._within(ranges):
             return True
         found = Situation.of([x.shape for x in tensors], ranges)
-        if all(question(found, *about) == answer for question, about, answer in self._bets):
+        if self._holds(found):
+            self._learn(found)
             return True
         self.losses += all(low - low == high - high == 0 for low, high in found.ranges)
         return False
+
+    def _holds(self, situation: Situation) -> bool:
+        return all(question(situation, *about) == answer for question, about, answer in self._bets)
+
+    def _within(self, ranges: Sequence[Extremes | None]) -> bool:
+        # What is assumed is that nothing is too large, too small, or has another sign.
+        if self._known is None:
+            return False
+        for pair, (least, most) in zip(ranges, self._known, strict=True):
+            if pair is not None and not (least <= pair[0] and pair[1] <= most):
+                return False
+        return True
+
+    def _learn(self, found: Situation) -> None:
+        both = found
+        if self._known is not None:
+            pairs = zip(found.ranges, self._known, strict=True)
+            both = found._replace(
+                ranges=[(min(a, c), max(b, d)) for (a, b), (c, d) in pairs],
+            )
+        self._known = both.ranges if self._holds(both) else found.ranges

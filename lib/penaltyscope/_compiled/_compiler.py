@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from penaltyscope._compiled._apart import Backend
 from penaltyscope._compiled._assumption import Assumption
@@ -117,10 +118,13 @@ class Compiler:
             ValueError: likewise.
             RuntimeError: there is no C++ compiler where one is needed.
         """
+        if any(isinstance(x, FakeTensor) for x in tensors):
+            return None  # a graph would look for their memory
         recording = torch.is_grad_enabled()
-        given = [x.detach() for x in tensors]
+        given = [x.detach() if x.requires_grad else x for x in tensors]
         wanted = [recording and x.requires_grad for x in tensors]
-        with torch.no_grad(), full_precision(tensors):
+        # Without no_grad(), which costs as much as an operation: nothing here requires a gradient.
+        with full_precision(tensors):
             last = self._ask(calls, given, wanted, gram=gram)
             graph = self._graph(last, given, wanted, gram=gram)
             own = [enabled[i] for i in graph.taken]
@@ -166,7 +170,8 @@ class Compiler:
         quick = [not last.family.cautious and on_host(x) for x in tensors]
         ranges = [extremes(x) if on else None for x, on in zip(tensors, quick, strict=True)]
         situation = Situation.of(shapes, ranges)
-        plan = make_plan([asked[i] for i in ready], classes, wanted, situation, gram=gram)
+        requests = [asked[i] for i in ready]
+        plan = make_plan(requests, classes, wanted, situation, gram=gram, in_graph=True)
         fields = _fields(plan)
         arguments = {i: (asked[ready[i]].tensors, asked[ready[i]].mask) for i in plan.forms}
         used = {tensors[x].dtype for own, _ in arguments.values() for x in own}

@@ -28,6 +28,9 @@ class Evaluator:
         self._blueprint = blueprint
         self._tables = tables
         self._run = Runner(backend)
+        self._last_key: object = None
+        """What was prepared for last, but for weights whose numbers are not known."""
+        self._last: tuple[Tensor, Selection]
         self._shares: dict[tuple[torch.Size, ...], tuple[float, ...]] = {}
         self._selections: dict[tuple[tuple[bool, ...], tuple[bool | None, ...]], Selection] = {}
 
@@ -54,15 +57,30 @@ class Evaluator:
         """
         if masks:
             self._check(tensors, masks)
-        own = [w if on else 0.0 for w, on in zip(weights, enabled, strict=True)]
-        given = Inputs(tensors, masks, traced, self._scales(tensors, own))
-        outputs = self._run(self._blueprint, self._tables, given)
+        scales, selection = self._prepare(tensors, weights, enabled)
+        outputs = self._run(self._blueprint, self._tables, Inputs(tensors, masks, traced, scales))
         if outputs is None:
             return None
-        found = self._selection(own, enabled).read(outputs, tensors)
+        found = selection.read(outputs, tensors)
         if found.overflowed or not self.assumption.was_right(tensors, found.ranges):
             return None
         return found
+
+    def _prepare(
+        self,
+        tensors: Sequence[Tensor],
+        weights: Sequence[float | Tensor],
+        enabled: Sequence[bool],
+    ) -> tuple[Tensor, Selection]:
+        own = [w if on else 0.0 for w, on in zip(weights, enabled, strict=True)]
+        key = [x.shape for x in tensors], own, enabled
+        known = not any(isinstance(w, Tensor) for w in own)
+        if known and key == self._last_key:
+            return self._last
+        prepared = self._scales(tensors, own), self._selection(own, enabled)
+        if known:
+            self._last_key, self._last = key, prepared
+        return prepared
 
     def _selection(self, weights: Sequence[float | Tensor], enabled: Sequence[bool]) -> Selection:
         counted = tuple([None if isinstance(w, Tensor) else w != 0 for w in weights])

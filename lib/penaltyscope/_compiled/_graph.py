@@ -58,13 +58,16 @@ class Blueprint:
 def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
     """Runs a plan."""
     plan, weights = blueprint.plan, given.scales[0]
+    # First, because only what is near in order shares a loop.
+    ranges = [_extremes(given.tensors[x]) for x in blueprint.ranged]
     vectors = [_walk(task, given, {}) for task in plan.early]
     value, factor, leaves = _settled(blueprint, given, vectors)
     pull = _times(weights, factor)
     for (x, own), table in zip(blueprint.fields.items(), tables.fields, strict=True):
-        coefficients = _times(table.T, pull).sum(-1)
-        leaves |= {Leaf("coefficient", x, f): coefficients[i] for i, f in enumerate(own)}
         rows = _matrix(given.tensors[x])
+        # Converted here, not once more for every few elements.
+        coefficients = _times(table.T, pull).sum(-1).to(sum_dtype(rows))
+        leaves |= {Leaf("coefficient", x, f): coefficients[i] for i, f in enumerate(own)}
         leaves[Leaf("total", x)] = torch.empty_like(rows, dtype=sum_dtype(rows))
     vectors += [_walk(task, given, leaves) for task in plan.main]
     numbers = torch.cat(vectors)
@@ -76,7 +79,6 @@ def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
     # What a weight of 0 kept out of the total was measured all the same.
     norms = torch.where(weights == 0, torch.nan, norms).flatten()
     total = _times(weights, value).sum().unsqueeze(0)
-    ranges = [_extremes(given.tensors[x]) for x in blueprint.ranged]
     return Outputs(
         numbers=torch.cat([value, norms, totals.clamp(min=0).sqrt(), total, *ranges]),
         gram=_gram(tables, numbers, pull).to(blueprint.dtype) if tables.products else None,
@@ -138,7 +140,7 @@ def _walk(task: Task, given: Inputs, leaves: Mapping[Leaf, Tensor]) -> Tensor:
         return BY_ROW if leaf.kind == "sums" else leaves[leaf]
 
     found: list[Tensor] = task.program.run(*map(start, task.program.leaves))
-    if len({x.shape for x in found}) == 1:
+    if all(x.shape == found[0].shape for x in found):  # no set: a hash would make sizes constants
         return wide(torch.stack(found)).sum(-1)
     return torch.stack([wide(x).sum() for x in found])
 

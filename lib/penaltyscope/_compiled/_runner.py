@@ -1,23 +1,37 @@
 """A compiled function, and what is done when there is none."""
 
 import logging
+from typing import Final
 
-from penaltyscope._compiled._apart import Backend, compiled_apart
+import torch
+
+from penaltyscope._compiled._apart import Backend, compiled_apart, resolved
+from penaltyscope._compiled._direct import Direct, Recorder, kind_of
 from penaltyscope._compiled._graph import Blueprint, Inputs, Outputs, evaluate
 from penaltyscope._compiled._tables import Tables
 
 _logger = logging.getLogger("penaltyscope")
+
+_MOST_KINDS: Final = 256
+"""Of tensors, such as their shapes, that are remembered."""
 
 
 class Runner:
     """``evaluate``, compiled apart from all others: each has its own graphs."""
 
     def __init__(self, backend: Backend) -> None:
-        self._run = compiled_apart(evaluate, backend)
+        self._recorder = Recorder(resolved(backend))
+        self._run = compiled_apart(evaluate, self._recorder)
+        self._direct: dict[object, Direct | None] = {}
         self._broken = False
 
     def __call__(self, blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs | None:
         """What ``evaluate`` returns; None if it cannot be compiled, which is logged once.
+
+        Args:
+            blueprint: the same at every call.
+            tables: likewise.
+            given: what may be another.
 
         Raises:
             RuntimeError: there is no C++ compiler where one is needed.
@@ -25,7 +39,7 @@ class Runner:
         if self._broken:
             return None
         try:
-            found: Outputs = self._run(blueprint, tables, given)
+            return self._found(blueprint, tables, given)
         except Exception as error:
             if _lacks_compiler(error):
                 raise RuntimeError(
@@ -35,6 +49,20 @@ class Runner:
             self._broken = True
             _logger.warning("compile=True: terms are evaluated without a graph: %s", error)
             return None
+
+    def _found(self, blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
+        kind = kind_of(given)
+        direct = self._direct.get(kind)
+        if direct is not None:
+            return direct(given)
+        with torch.no_grad():
+            found: Outputs = self._run(blueprint, tables, given)
+        run = self._recorder.take()
+        if kind is not None and kind not in self._direct:
+            if len(self._direct) >= _MOST_KINDS:
+                self._direct.clear()
+            constants = [tables.matrix, *tables.fields, *tables.products]
+            self._direct[kind] = Direct.of(run, given, constants, found)
         return found
 
 

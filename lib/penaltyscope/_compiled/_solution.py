@@ -79,7 +79,7 @@ class Selection:
             total=found[self._total],
             dtype=self._dtype,
             gradients={
-                x: g.view(tensors[x].shape)
+                x: g if tensors[x].dim() == 2 else g.view(tensors[x].shape)
                 for x, g in zip(self._total_norms, outputs.gradients, strict=True)
             },
             norms={key: found[place] for key, place in self._norms.items()},
@@ -88,7 +88,12 @@ class Selection:
         )
         overflowed = (
             host
-            and not all(math.isfinite(found[place]) for place in self._known_norms)
-            and all(map(math.isfinite, found[self._total + 1 :]))
+            and not _finite([found[place] for place in self._known_norms])
+            and _finite(found[self._total + 1 :])
         )
         return Found(solution, ranges, overflowed)
+
+
+def _finite(numbers: Sequence[Scalar]) -> bool:
+    # One sum, if it does not overflow, tells as much as each of them.
+    return math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers))

@@ -20,6 +20,7 @@ from penaltyscope._fused._form import (
     near,
     total,
 )
+from penaltyscope._fused._log_mean import log_mean
 from penaltyscope._fused._program import Draft
 from penaltyscope.penalties._arguments import choice
 from penaltyscope.penalties._divergences import _LARGEST_LOG_RATIO, _NEGLIGIBLE_PROBABILITY
@@ -144,7 +145,7 @@ def _unclamped(p: Tensor, ratio: Tensor) -> Tensor:
 
 def _js_part(f: Sketch, p: View, q: View) -> int:
     """``p (log p - log m)``."""
-    return f(torch.mul, f(torch.sub, logs(f, p), f(torch.log, _mixture(f, p, q))), likely(f, p))
+    return f(torch.mul, f(torch.sub, logs(f, p), _mixture_log(f, p, q)), likely(f, p))
 
 
 def _js_slope(f: Sketch, p: View, q: View) -> int:
@@ -155,6 +156,14 @@ def _js_slope(f: Sketch, p: View, q: View) -> int:
     counted = f(torch.add, *sorted((likely(f, p), likely(f, q))))
     through = f(torch.div, f(torch.mul, mass(f, p), counted), _mixture(f, p, q))
     return f(_less_half, f(torch.add, part, likely(f, p)), through)
+
+
+def _mixture_log(f: Sketch, p: View, q: View) -> int:
+    """``log m``."""
+    if not f.in_graph or not _all_likely(f, p, q):
+        return f(torch.log, _mixture(f, p, q))
+    p, q = sorted((p, q), key=lambda view: view.tensor)
+    return f(log_mean, mass(f, p), mass(f, q), entries(f, p), entries(f, q))
 
 
 def _mixture(f: Sketch, p: View, q: View) -> int:

@@ -13,6 +13,7 @@ from penaltyscope._fused._form import (
     Sketch,
     View,
     above,
+    between,
     columns,
     entries,
     kept,
@@ -22,6 +23,11 @@ from penaltyscope._fused._form import (
 from penaltyscope.penalties._arguments import choice, positive
 from penaltyscope.penalties._divergences import _NEGLIGIBLE_LOG_PROBABILITY
 from penaltyscope.penalties._reduction import PositionReduction, check_position_reduction
+
+_ROOT = 2.0
+"""The temperature at which exponentials are roots of those without one."""
+_NORMAL = 80.0
+"""Exponentials of what is nearer to 0 have all their digits."""
 
 
 def entropy(
@@ -55,11 +61,13 @@ def entropy(
 
 def _tempered(f: Sketch, view: View, temperature: float, classes: int) -> tuple[int, int]:
     """``Σ π z`` and ``π(z - Σ π z)``, z being the logarithm of ``π = softmax(x / T)``."""
-    z = f(_log_softmax, entries(f, view), constants=(temperature,))
-    pi = f(torch.exp, z)
     # No z is below -(range of x)/T - log V.
     reach = (-_NEGLIGIBLE_LOG_PROBABILITY - math.log(classes)) * temperature
     sure = f.ask(near, view, view, reach)
+    if sure and f.in_graph and temperature == _ROOT and f.ask(between, view, -_NORMAL, _NORMAL):
+        return _by_roots(f, view)
+    z = f(_log_softmax, entries(f, view), constants=(temperature,))
+    pi = f(torch.exp, z)
     p = _counted(f, pi, sure=sure)
     information = f(torch.mul, p, finite(f, z, sure=sure))
     each = f(_row_sum, information)
@@ -71,11 +79,39 @@ def _tempered(f: Sketch, view: View, temperature: float, classes: int) -> tuple[
     return value, f(torch.sub, slope, f(torch.mul, pi, f(_row_sum, slope)))
 
 
+def _by_roots(f: Sketch, view: View) -> tuple[int, int]:
+    """The same at a temperature of 2, where every element counts.
+
+    With ``u = √exp x``, ``y = x - max x`` and the mean ``m = Σuy / Σu`` the slope is
+    ``u(y - m) / (2 Σu)``. A root is no less precise than an exponential, and others need exp(x).
+    """
+    u = f(torch.sqrt, mass(f, view))
+    top = f(_row_max, entries(f, view))
+    y = f(torch.sub, entries(f, view), top)
+    whole = f(_row_sum, u)
+    mean = f(torch.div, f(_row_sum, f(torch.mul, u, y)), whole)
+    value = total(f, kept(f, view, f(_information, mean, whole, top)))
+    return value, f(torch.mul, f(torch.sub, y, mean), f(torch.mul, u, f(_half_inverse, whole)))
+
+
 def _counted(f: Sketch, p: int, *, sure: bool) -> int:
     """``p``, or 0 where its logarithm is taken for that of 0, unless that surely is nowhere."""
     return (
         p if sure else f(torch.threshold, p, constants=(math.exp(_NEGLIGIBLE_LOG_PROBABILITY), 0.0))
     )
+
+
+def _information(mean: Tensor, whole: Tensor, top: Tensor) -> Tensor:
+    # Of u without its largest possible element: nothing cancels.
+    return 0.5 * mean - (whole * (top * -0.5).exp()).log()
+
+
+def _half_inverse(whole: Tensor) -> Tensor:
+    return 0.5 / whole
+
+
+def _row_max(x: Tensor) -> Tensor:
+    return x.amax(-1, keepdim=True)
 
 
 def _log_softmax(x: Tensor, temperature: float) -> Tensor:

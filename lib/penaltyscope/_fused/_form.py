@@ -85,8 +85,10 @@ class Situation(NamedTuple):
 class Sketch(Draft):
     """A draft that may ask about the situation; it holds while the answers stay the same."""
 
-    def __init__(self, situation: Situation) -> None:
+    def __init__(self, situation: Situation, *, in_graph: bool = False) -> None:
         super().__init__()
+        self.in_graph = in_graph
+        """Whether it is to be compiled: then arithmetic is cheap, and a function is not."""
         self._situation = situation
         self.answers: Answers = {}
 
@@ -104,6 +106,12 @@ def _known(extremes: Extremes | None) -> tuple[float, float]:
 def above(situation: Situation, view: View, bound: float) -> bool:
     """Whether all elements are known to be greater than a bound."""
     return situation.range(view)[0] > bound
+
+
+def between(situation: Situation, view: View, low: float, high: float) -> bool:
+    """Whether all elements are known to be between two bounds."""
+    known = situation.range(view)
+    return low < known[0] and known[1] < high
 
 
 def near(situation: Situation, a: View, b: View, bound: float) -> bool:

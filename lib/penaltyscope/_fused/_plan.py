@@ -88,6 +88,7 @@ def make_plan(
     situation: Situation,
     *,
     gram: bool,
+    in_graph: bool = False,
 ) -> Plan:
     """Lays out an evaluation.
 
@@ -97,8 +98,9 @@ def make_plan(
         wanted: for each tensor whether the gradient by it is wanted.
         situation: what forms may ask about.
         gram: whether inner products of all slopes are wanted.
+        in_graph: whether the programs are to be compiled.
     """
-    layout = _Layout(situation, classes, wanted)
+    layout = _Layout(situation, classes, wanted, in_graph=in_graph)
     for call, request in enumerate(requests):
         if request.fits(classes):
             layout.add(call, request)
@@ -108,8 +110,8 @@ def make_plan(
 class _Sheet:
     """What is computed over the tensors of one shape."""
 
-    def __init__(self, situation: Situation, tensor: int) -> None:
-        self.sketch = Sketch(situation)
+    def __init__(self, situation: Situation, tensor: int, *, in_graph: bool) -> None:
+        self.sketch = Sketch(situation, in_graph=in_graph)
         self.tensor = tensor
         self.early: dict[int, int] = {}
         """By field, the position of the number."""
@@ -135,9 +137,15 @@ class _Layout:
     """A plan in the making."""
 
     def __init__(
-        self, situation: Situation, classes: Sequence[int], wanted: Sequence[bool]
+        self,
+        situation: Situation,
+        classes: Sequence[int],
+        wanted: Sequence[bool],
+        *,
+        in_graph: bool,
     ) -> None:
         self._situation = situation
+        self._in_graph = in_graph
         self._classes = classes
         self._wanted = wanted
         self._sheets: dict[int, _Sheet] = {}
@@ -202,7 +210,8 @@ class _Layout:
         )
 
     def _sheet(self, x: int) -> _Sheet:
-        return self._sheets.setdefault(self._classes[x], _Sheet(self._situation, x))
+        new = _Sheet(self._situation, x, in_graph=self._in_graph)
+        return self._sheets.setdefault(self._classes[x], new)
 
     def _collect(self, sheet: _Sheet, x: int, field: int) -> None:
         """Adds a slope to the total right away, so that its memory is soon free."""

@@ -72,4 +72,6 @@ def _carefully(a: Tensor, b: Tensor, sums: Sums) -> Tensor:
 def _by_row(x: Tensor) -> Tensor:
     # All sums of a row are then one loop over it, which stays in the cache, and short enough for
     # float32. Rows that are very short would cost more than they contain.
+    if x.shape[-1] == 1:  # sums of rows already
+        return x.squeeze(-1)
     return x.sum(-1) if x.shape[-1] >= _SHORTEST else x.sum().reshape(1)

@@ -2,6 +2,8 @@
 
 from penaltyscope_service.ingest._exchange import Exchange
 from penaltyscope_service.ingest._grpc import GrpcServer
+from penaltyscope_service.ingest._head import Head
+from penaltyscope_service.ingest._job import Job, awaited
 from penaltyscope_service.ingest._metrics import IngestMetrics
 from penaltyscope_service.ingest._overload import overloaded
 from penaltyscope_service.ingest._paths import describe_paths
@@ -14,11 +16,14 @@ __all__ = [
     "SIGNALS",
     "Exchange",
     "GrpcServer",
+    "Head",
     "IngestMetrics",
+    "Job",
     "Receiver",
     "Reply",
     "Signal",
     "Writer",
+    "awaited",
     "describe_paths",
     "overloaded",
 ]

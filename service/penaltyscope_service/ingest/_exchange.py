@@ -1,14 +1,13 @@
 """One OTLP/HTTP request, from its head to its reply, whoever reads it off a connection."""
 
-import asyncio
 import time
 from collections.abc import Callable
 
 from penaltyscope_service.access import Headers, Token
-from penaltyscope_service.decode import Decoded
 from penaltyscope_service.ingest._body import too_large
 from penaltyscope_service.ingest._head import Head, read_content_type, read_head
 from penaltyscope_service.ingest._inflow import Arriving
+from penaltyscope_service.ingest._job import Job, Outcome
 from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._reply import Reply, accept, refuse
 from penaltyscope_service.ingest._signal import Signal
@@ -45,14 +44,28 @@ class Exchange:
         """Whether more of the body is of use: not after a refusal."""
         return self._arriving is not None
 
-    def begin(self, method: str, headers: Headers) -> None:
-        """Judges the head: who must not send, or what is of no use, is refused at once."""
+    def begin(self, method: str, headers: Headers) -> Head | None:
+        """Judges the head: who must not send, or what is of no use, is refused at once.
+
+        Returns:
+            What the head says, for ``resume``; ``None`` if that is of no use.
+        """
         limit = self._receiver.max_body_bytes
         self._content_type = read_content_type(headers)
         try:
-            self._head = read_head(method, headers, self._content_type, limit)
-            self._token = self._receiver.admit(headers)
+            head = read_head(method, headers, self._content_type, limit)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
+            self._refuse(error)
+            return None
+        self.resume(head, headers)
+        return head
+
+    def resume(self, head: Head, headers: Headers) -> None:
+        """As ``begin``, where it is known what the head says: asks only who sends."""
+        self._head, self._content_type = head, head.content_type
+        try:
+            self._token = self._receiver.admit(headers)
+        except Exception as error:  # noqa: BLE001  # as above
             self._refuse(error)
         else:
             self._arriving = self._receiver.inflow.begin()
@@ -72,25 +85,17 @@ class Exchange:
             self.abandon()
             self._refuse(error)
 
-    def end(self) -> asyncio.Future[Decoded] | None:
-        """The body is complete: what is awaited now, if anything."""
+    def end(self) -> Job | None:
+        """The body is complete: what is waited for now, if anything."""
         if self._arriving is None:
             return None
         body = b"".join(self._chunks)
         self.abandon()
         try:
-            kept = self._receiver.keep(
-                self._signal,
-                body,
-                self._head.content_type,
-                self._head.content_encoding,
-                token=self._token,
-            )
+            return self._receiver.keep(self._signal, body, self._head, self._token, self._answer)
         except Exception as error:  # noqa: BLE001  # as above
             self._refuse(error)
             return None
-        kept.add_done_callback(self._answer)
-        return kept
 
     def abandon(self) -> None:
         """Forgets what was read."""
@@ -99,16 +104,12 @@ class Exchange:
             self._arriving.close()
             self._arriving = None
 
-    def _answer(self, kept: asyncio.Future[Decoded]) -> None:
-        if kept.cancelled():  # as when the service ends
+    def _answer(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Exception):
+            self._refuse(outcome)
             return
-        error = kept.exception()
-        if isinstance(error, Exception):
-            self._refuse(error)
-            return
-        decoded = kept.result()
-        self._receiver.kept(decoded, self._token)
-        self._give(accept(self._signal, self._head.content_type, decoded))
+        self._receiver.kept(outcome, self._token)
+        self._give(accept(self._signal, self._head.content_type, outcome))
 
     def _refuse(self, error: Exception) -> None:
         self._give(refuse(as_refusal(error), self._content_type))

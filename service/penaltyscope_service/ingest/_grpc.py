@@ -7,12 +7,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 
 from penaltyscope_service.access import Headers, first_of_each
+from penaltyscope_service.ingest._head import Head
+from penaltyscope_service.ingest._job import awaited
 from penaltyscope_service.ingest._receiver import Receiver
 from penaltyscope_service.ingest._signal import SIGNALS, Signal
 from penaltyscope_service.ingest._status import as_refusal, describe
@@ -27,6 +30,8 @@ _STREAMS: Final = 64
 _KEEPALIVE_MS: Final = 60_000
 """A peer that is silent for so long is asked whether it still lives."""
 
+_HEAD: Final = Head("application/x-protobuf", "identity")
+"""What the head of a request over HTTP would say."""
 _RETRY: Final = RetryInfo.DESCRIPTOR
 
 Export = Callable[
@@ -107,9 +112,8 @@ class GrpcServer:
                 with closing(self._receiver.inflow.begin()) as arriving:
                     body = await self._read(messages)
                     arriving.add(len(body))
-                decoded = await self._receiver.keep(
-                    signal, body, "application/x-protobuf", "identity", token=token
-                )
+                keep = partial(self._receiver.keep, signal, body, _HEAD, token)
+                decoded = await awaited(keep)
                 self._receiver.kept(decoded, token)
                 answer = signal.accept(decoded).SerializeToString()
             except Exception as error:  # noqa: BLE001  # whatever it is, it is answered

@@ -1,13 +1,14 @@
 """What every request goes through, whichever transport brought it."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
 from penaltyscope_service.access import Gate, Headers, Token, own_run
-from penaltyscope_service.decode import ContentType, Decoded
-from penaltyscope_service.ingest._body import ContentEncoding, decompress
+from penaltyscope_service.decode import Decoded
+from penaltyscope_service.ingest._body import decompress
+from penaltyscope_service.ingest._head import Head
 from penaltyscope_service.ingest._inflow import Inflow
+from penaltyscope_service.ingest._job import Job, Outcome
 from penaltyscope_service.ingest._metrics import IngestMetrics
 from penaltyscope_service.ingest._signal import Signal
 from penaltyscope_service.ingest._writer import Writer
@@ -50,23 +51,19 @@ class Receiver:
         self,
         signal: Signal,
         body: bytes,
-        content_type: ContentType,
-        encoding: ContentEncoding,
-        *,
+        head: Head,
         token: Token | None,
-    ) -> asyncio.Future[Decoded]:
-        """Decodes a body and keeps what is in it; done when that is durable.
+        done: Callable[[Outcome], None],
+    ) -> Job:
+        """Decodes a body and keeps what is in it.
 
         Args:
             signal: what is in it.
             body: as it was sent.
-            content_type: how it is encoded.
-            encoding: how it is compressed.
+            head: how it is encoded and compressed.
             token: from :meth:`admit`.
-
-        Returns:
-            What is to be counted by :meth:`kept`; raises InvalidRequestError if the body cannot be
-            decoded, RefusedError if it cannot be decompressed or kept.
+            done: called with what is to be counted by :meth:`kept`, or with InvalidRequestError if
+                the body cannot be decoded, RefusedError if it cannot be decompressed or kept.
 
         Raises:
             RefusedError: if there is no room.
@@ -75,11 +72,11 @@ class Receiver:
         received_ns = int(self._clock() * 1e9)
 
         def decode() -> Decoded:
-            plain = decompress(body, encoding, self.max_body_bytes)
-            decoded = signal.decode(plain, content_type, received_ns=received_ns)
+            plain = decompress(body, head.content_encoding, self.max_body_bytes)
+            decoded = signal.decode(plain, head.content_type, received_ns=received_ns)
             return _of_tenant(decoded, token.tenant if token else None)
 
-        return self._writer.submit(len(body), decode)
+        return self._writer.submit(len(body), decode, done)
 
     def kept(self, decoded: Decoded, token: Token | None) -> None:
         """Counts what is durable."""

@@ -33,7 +33,7 @@ class Decode(Protocol):
         """Decodes a body."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Signal:
     """How one signal is decoded and answered."""
 

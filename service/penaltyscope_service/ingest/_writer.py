@@ -7,9 +7,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from penaltyscope_service.decode import Batch, Decoded
+from penaltyscope_service.ingest._job import Job, Outcome
 from penaltyscope_service.refusal import RefusedError
 
 _logger: Final = logging.getLogger(__name__)
@@ -31,14 +32,8 @@ class Store(Protocol):
         """Keeps all of them, or raises and keeps none; durable on return."""
 
 
-class _Job(NamedTuple):
-    size: int
-    decode: Callable[[], Decoded]
-    future: asyncio.Future[Decoded]
-
-
-_Decoded = tuple[_Job, Decoded]
-_Settled = tuple[_Job, Decoded | Exception | None]
+_Decoded = tuple[Job, Decoded]
+_Settled = tuple[Job, Outcome | None]
 """Nothing for a request that nobody waited for any more."""
 
 
@@ -58,14 +53,15 @@ class Writer:
         self._store = store
         self._max_requests = max_requests
         self._max_bytes = max_bytes
-        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._settled: queue.SimpleQueue[list[_Settled]] = queue.SimpleQueue()
         self._is_awaited = False
         """Whether the event loop stands still until something is settled."""
-        # Only the event loop touches these three: no lock is needed.
-        self._fresh: list[_Job] = []
+        # Only the event loop changes these four: no lock is needed.
+        self._fresh: list[Job] = []
         self._waiting_requests = 0
         self._waiting_bytes = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def check(self) -> None:
@@ -92,28 +88,30 @@ class Writer:
                 retry_after_seconds=_BUSY_SECONDS,
             )
 
-    def submit(self, size: int, decode: Callable[[], Decoded]) -> asyncio.Future[Decoded]:
-        """Decodes a request and keeps what is in it; done when that is durable.
+    def submit(
+        self, size: int, decode: Callable[[], Decoded], done: Callable[[Outcome], None]
+    ) -> Job:
+        """Decodes a request and keeps what is in it.
 
         Args:
             size: bytes that the request holds in memory while it waits.
-            decode: called on the writer's thread; what it raises is raised by the result.
-
-        Returns:
-            What was decoded; raises RefusedError, 503, if the history cannot be written.
+            decode: called on the writer's thread.
+            done: called in the event loop when what was decoded is durable, or with what
+                ``decode`` raised, or RefusedError, 503, if the history cannot be written; not at
+                all once the job is cancelled.
 
         Raises:
             RefusedError: 503, if the queue is full.
         """
         self.require_room()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Decoded] = loop.create_future()
+        job = Job(size, decode, done)
         self._waiting_requests += 1
         self._waiting_bytes += size
         if not self._fresh:
-            loop.call_soon(self._hand_over)
-        self._fresh.append(_Job(size, decode, future))
-        return future
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._hand_over)
+        self._fresh.append(job)
+        return job
 
     def _hand_over(self) -> None:
         jobs, self._fresh = self._fresh, []
@@ -122,7 +120,7 @@ class Writer:
             return
         self._is_awaited = True
         try:
-            self._set_results(self._settled.get(timeout=_TURN_SECONDS))
+            self._settle(self._settled.get(timeout=_TURN_SECONDS))
         except queue.Empty:
             pass
         finally:
@@ -131,7 +129,7 @@ class Writer:
 
     def _collect(self) -> None:
         while not self._settled.empty():
-            self._set_results(self._settled.get())
+            self._settle(self._settled.get())
 
     def _run(self) -> None:
         while (jobs := self._jobs.get()) is not None:
@@ -144,12 +142,12 @@ class Writer:
             for group in _groups(jobs):
                 self._work_off(group)
 
-    def _work_off(self, jobs: Sequence[_Job]) -> None:
+    def _work_off(self, jobs: Sequence[Job]) -> None:
         """Decodes some requests and keeps what is in them: they cost one transaction."""
         decoded: list[_Decoded] = []
         settled: list[_Settled] = []
         for job in jobs:
-            if job.future.cancelled():  # nobody waits for it any more, as when the service ends
+            if job.is_cancelled:  # as when the service ends
                 settled.append((job, None))
                 continue
             try:
@@ -158,8 +156,12 @@ class Writer:
                 settled.append((job, error))
         settled += self._commit(decoded)
         self._settled.put(settled)
-        if not self._is_awaited:  # asked only now: who stopped waiting before this looks once more
-            jobs[0].future.get_loop().call_soon_threadsafe(self._collect)
+        # Asked only now: who stopped waiting before this looks once more.
+        if not self._is_awaited and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._collect)
+        # An error holds this frame, and all of its request: held by the frame in turn, they would
+        # stay until a collection.
+        del settled
 
     def _commit(self, group: Sequence[_Decoded]) -> list[_Settled]:
         batches = [batch for _, decoded in group for batch in decoded.batches]
@@ -176,21 +178,22 @@ class Writer:
             return [settled for single in group for settled in self._commit([single])]
         return list(group)
 
-    def _set_results(self, settled: Sequence[_Settled]) -> None:
-        for (size, _, future), result in settled:
+    def _settle(self, settled: Sequence[_Settled]) -> None:
+        for job, outcome in settled:
             self._waiting_requests -= 1
-            self._waiting_bytes -= size
-            if result is None or future.done():  # it was cancelled, perhaps meanwhile
+            self._waiting_bytes -= job.size
+            if outcome is None or job.is_cancelled:  # perhaps meanwhile
                 continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+            try:
+                job.done(outcome)
+            except Exception:
+                # One answer that cannot be given must not keep the others from being given.
+                _logger.exception("a request could not be answered")
 
 
-def _groups(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
+def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """As many at a time as may be in memory, decoded."""
-    group: list[_Job] = []
+    group: list[Job] = []
     size = 0
     for job in jobs:
         if group and (len(group) == _GROUP_REQUESTS or size + job.size > _GROUP_BYTES):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from penaltyscope import _scalar, penalties
 from penaltyscope._compiled import Compiler, _compiler, _runner, _solution, _traced
@@ -158,6 +159,12 @@ def test_mistakes_are_named_as_the_penalty_names_them() -> None:
             Compiler("eager")([call], pair(), [1.0], enabled=[True])
 
 
+def test_tensors_without_memory_are_left_to_another_engine() -> None:
+    with FakeTensorMode():
+        xs = [torch.empty(3, 4, requires_grad=True) for _ in range(2)]
+        assert Compiler("eager")(calls(), xs, WEIGHTS, enabled=[True] * 3) is None
+
+
 def unlikely() -> list[Tensor]:
     """Log-probabilities with one that is as good as 0."""
     xs = pair()
@@ -197,3 +204,22 @@ def test_nan_is_no_reason_for_another_graph() -> None:
         xs[0][1, 2] = torch.nan
     for _ in range(_compiler._PATIENCE + 2):
         assert compiler(together, xs, WEIGHTS, enabled=[True] * 3) is None
+
+
+def test_a_nearly_certain_row_keeps_its_digits() -> None:
+    logits = torch.full((2, 80), 10.0)
+    logits[:, 3] = torch.tensor([31.0, 60.0])
+    together = [Call(penalties.entropy, (0,), {"temperature": 2.0})]
+    found = compiled(Compiler("eager"), together, [logits.requires_grad_()], [1.0]).fusion
+    exact = logits.detach().double().requires_grad_()
+    right = compiled(Compiler("eager"), together, [exact], [1.0]).fusion
+    assert found.solution.values[0] == pytest.approx(right.solution.values[0], rel=1e-6)
+    assert found.solution.norms[0, 0] == pytest.approx(right.solution.norms[0, 0], rel=1e-5)
+
+
+def test_ranges_that_were_right_are_right_together() -> None:
+    compiler, together = Compiler("eager"), divergences()
+    for shift in (0.0, 1.0, -1.0, 0.5):
+        xs = [(x.detach() + shift).requires_grad_() for x in pair()]
+        assert_same(compiler, together, xs, WEIGHTS, tolerance=1e-12)
+    assert compiler(together, unlikely(), WEIGHTS, enabled=[True] * 3, gram=True) is None

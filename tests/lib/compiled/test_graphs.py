@@ -1,5 +1,6 @@
 """What makes another graph, and what does not: counted where the compiler gets them."""
 
+import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -26,11 +27,14 @@ def test_weights_and_enabled_terms_make_no_other_graph() -> None:
     assert counter.frame_count == 1
 
 
-def test_another_batch_size_makes_one_dynamic_graph() -> None:
+@pytest.mark.parametrize("columns", [4, 96], ids=["short rows", "long rows"])
+def test_another_batch_size_makes_one_dynamic_graph(columns: int) -> None:
     compiler, counter = counted()
-    together = calls()
+    together = [*calls(), Call(ps.entropy, (0,), {"temperature": 2.0})]
     for rows in (3, 5, 8, 200, 7):
-        assert_same(compiler, together, pair(rows), [1.0, 2.0, 3.0], tolerance=1e-12)
+        xs = [torch.randn(rows, columns).double().log_softmax(-1) for _ in range(2)]
+        xs = [x.requires_grad_() for x in xs]
+        assert_same(compiler, together, xs, [1.0, 2.0, 3.0, 4.0], tolerance=1e-12)
     # One if the compiler remembers, from tests before, that the size changes.
     assert counter.frame_count <= 2
 

@@ -2,11 +2,12 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from penaltyscope_service.decode import Decoded, InvalidRequestError, decode_logs
-from penaltyscope_service.ingest import Writer, _writer
+from penaltyscope_service.ingest import Writer, _writer, awaited
 from penaltyscope_service.refusal import RefusedError
 from tests.service.blocks import make_block, make_request
 from tests.service.ingest.store import MemoryStore
@@ -24,8 +25,12 @@ def start(store: MemoryStore, *, max_requests: int = 10, max_bytes: int = 1_000)
     return writer
 
 
+def submit_to(writer: Writer, size: int, decode: Callable[[], Decoded]) -> asyncio.Future[Decoded]:
+    return awaited(partial(writer.submit, size, decode))
+
+
 async def submit_one(writer: Writer, decode: Callable[[], Decoded]) -> Decoded:
-    return await writer.submit(1, decode)
+    return await submit_to(writer, 1, decode)
 
 
 async def wait_until_taken(gate: threading.Event, task: asyncio.Future[Decoded]) -> None:
@@ -52,7 +57,7 @@ def test_nothing_is_answered_while_the_store_is_at_work() -> None:
     writer = start(store)
 
     async def submit() -> None:
-        task = writer.submit(1, decode)
+        task = submit_to(writer, 1, decode)
         await wait_until_taken(store.gate, task)
         assert store.steps == 0
         store.gate.set()
@@ -72,15 +77,15 @@ def test_a_full_queue_refuses_and_takes_requests_again_when_it_has_emptied(
     writer = start(store, **limits)
 
     async def submit() -> None:
-        tasks = [writer.submit(10, decode) for _ in range(2)]
+        tasks = [submit_to(writer, 10, decode) for _ in range(2)]
         await wait_until_taken(store.gate, tasks[-1])
         with pytest.raises(RefusedError, match="2 requests of 20 bytes are waiting") as caught:
-            await writer.submit(10, decode)
+            await submit_to(writer, 10, decode)
         assert caught.value.status == 503
         assert caught.value.retry_after_seconds == 1
         store.gate.set()
         await asyncio.gather(*tasks)
-        await writer.submit(10, decode)
+        await submit_to(writer, 10, decode)
 
     asyncio.run(submit())
     assert store.steps == 9
@@ -135,7 +140,7 @@ def test_requests_that_wait_share_a_transaction() -> None:
     writer = start(store, max_requests=100)
 
     async def submit() -> None:
-        tasks = [writer.submit(1, decode) for _ in range(40)]
+        tasks = [submit_to(writer, 1, decode) for _ in range(40)]
         await wait_until_taken(store.gate, tasks[-1])
         store.gate.set()
         await asyncio.gather(*tasks)
@@ -154,7 +159,7 @@ def test_a_defect_takes_none_of_its_neighbours_down() -> None:
     store.poison = "poison"
 
     async def submit() -> None:
-        tasks = [writer.submit(1, one) for one in (decode, decode, lambda: other, decode)]
+        tasks = [submit_to(writer, 1, one) for one in (decode, decode, lambda: other, decode)]
         await wait_until_taken(store.gate, tasks[-1])
         store.gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -166,22 +171,39 @@ def test_a_defect_takes_none_of_its_neighbours_down() -> None:
     writer.close()
 
 
+def test_an_answer_that_cannot_be_given_keeps_no_other_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer = start(MemoryStore())
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    async def submit() -> None:
+        writer.submit(1, decode, fail)
+        await submit_to(writer, 1, decode)
+
+    asyncio.run(submit())
+    assert "a request could not be answered" in caplog.text
+    writer.close()
+
+
 def test_a_request_that_nobody_waits_for_any_more_is_passed_over() -> None:
     store = MemoryStore()
     store.gate.clear()
     writer = start(store)
 
     async def submit() -> None:
-        first = writer.submit(1, decode)
+        first = submit_to(writer, 1, decode)
         await wait_until_taken(store.gate, first)
-        second = writer.submit(1, decode)
+        second = submit_to(writer, 1, decode)
         await wait_until_taken(store.gate, second)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
         store.gate.set()
         await first
-        await writer.submit(1, decode)
+        await submit_to(writer, 1, decode)
 
     asyncio.run(submit())
     assert store.steps == 6
@@ -196,19 +218,19 @@ def test_the_event_loop_waits_for_a_writer_that_keeps_up_and_for_no_other(
 
     async def submit() -> None:
         monkeypatch.setattr(_writer, "_TURN_SECONDS", 60.0)
-        kept = writer.submit(1, decode)
+        kept = submit_to(writer, 1, decode)
         await asyncio.sleep(0)
         assert kept.done()  # without having gone to sleep, or been told
 
         store.gate.clear()
         monkeypatch.setattr(_writer, "_TURN_SECONDS", 0.001)
-        slow = writer.submit(1, decode)
+        slow = submit_to(writer, 1, decode)
         await wait_until_taken(store.gate, slow)
 
         monkeypatch.setattr(_writer, "_TURN_SECONDS", 60.0)
         rescue = threading.Timer(30.0, store.gate.set)
         rescue.start()
-        late = writer.submit(1, decode)
+        late = submit_to(writer, 1, decode)
         await wait_until_taken(store.gate, late)  # which fails after a turn: it would be open
         rescue.cancel()
         store.gate.set()
@@ -225,7 +247,7 @@ def test_closing_keeps_what_was_queued_before() -> None:
     writer = start(store)
 
     async def submit() -> None:
-        tasks = [writer.submit(1, decode) for _ in range(3)]
+        tasks = [submit_to(writer, 1, decode) for _ in range(3)]
         await wait_until_taken(store.gate, tasks[-1])
         closing = asyncio.create_task(asyncio.to_thread(writer.close))
         store.gate.set()
