@@ -53,13 +53,13 @@ def advance(ledger: Ledger, seq: NDArray[np.int64]) -> Ledger | None:
     first, count = int(seq[0]), len(seq)
     if first != ledger.high or ledger.gaps or first + count > MAX_SEQ:
         return None
-    if count > 1 and not _counts_on(seq):
+    if count > 1 and not _is_consecutive(seq):
         return None
     return Ledger(high=first + count, lost=ledger.lost)
 
 
 @kernel(types.boolean(types.Array(types.int64, 1, "A", readonly=True)))
-def _counts_on(seq: NDArray[np.int64]) -> bool:
+def _is_consecutive(seq: NDArray[np.int64]) -> bool:
     """Whether each number is the next after the one before."""
     difference = np.int64(0)
     for i in range(len(seq)):

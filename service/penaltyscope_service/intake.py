@@ -20,6 +20,7 @@ from penaltyscope_service.history import (
     SourceRow,
     StreamRow,
     TermsRow,
+    keep,
 )
 from penaltyscope_service.joining import join
 from penaltyscope_service.registry import Registry
@@ -90,7 +91,7 @@ class Intake:
             sources=[s for s in self._sources.values() if s.id in self._changed],
             advanced=[s for s in self._sources.values() if s.id not in self._changed],
             terms=[TermsRow(number, terms) for terms, number in self._terms.items()],
-            blocks=[NewBlock(place, self._now, join(b)) for place, b in self._blocks.items()],
+            blocks=[keep(NewBlock(place, self._now, join(b))) for place, b in self._blocks.items()],
             incidents=self._incidents,
         )
 

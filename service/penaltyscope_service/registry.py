@@ -9,13 +9,14 @@ from penaltyscope_service.aggregate import StreamAggregate
 from penaltyscope_service.history import (
     BLOCK_ROWS,
     Changes,
+    KeptBlock,
     Loaded,
     NewBlock,
     Place,
     SourceRow,
     StreamRow,
+    unite,
 )
-from penaltyscope_service.joining import join
 from penaltyscope_service.states import ProcessRecord, RunRecord
 
 _MOST_WAITING_ROWS: Final = 2 * BLOCK_ROWS
@@ -38,20 +39,20 @@ class TrackedStream:
     """By incarnation."""
     loose: dict[Place, int] = field(default_factory=dict)
     """Evaluations in small blocks of the history, by place."""
-    waiting: list[NewBlock] = field(default_factory=list)
+    waiting: list[KeptBlock] = field(default_factory=list)
     waiting_rows: int = 0
 
-    def append(self, block: NewBlock) -> None:
+    def append(self, block: KeptBlock) -> None:
         """Adds evaluations."""
         self.waiting.append(block)
-        self.waiting_rows += len(block.steps)
+        self.waiting_rows += len(block.step)
         if self.waiting_rows >= _MOST_WAITING_ROWS:
             self.fold()
 
     def fold(self) -> list[NewBlock]:
         """Aggregates what waits; returns it in as few blocks as have the same result."""
         waiting, self.waiting, self.waiting_rows = self.waiting, [], 0
-        folded = [_join(group) for group in _groups(waiting, self.window_seconds)]
+        folded = [_unite(group) for group in _groups(waiting, self.window_seconds)]
         for _, received_at, steps in folded:
             period = int(received_at // self.window_seconds)
             self.aggregate.add(steps, received_at=received_at, period=period)
@@ -130,10 +131,10 @@ class Registry:
         for source in sources:
             self.streams[source.stream].sources[source.incarnation] = source
 
-    def enter_blocks(self, blocks: Iterable[NewBlock]) -> None:
+    def enter_blocks(self, blocks: Iterable[KeptBlock]) -> None:
         """Adds steps."""
         for block in blocks:
-            place, rows = block.place, len(block.steps)
+            place, rows = block.place, len(block.step)
             stream = self.streams[place.stream]
             stream.loose[place] = stream.loose.get(place, 0) + rows
             stream.append(block)
@@ -168,13 +169,13 @@ class Registry:
             self.runs[record.run] = self._by_number[record.id] = TrackedRun(record)
 
 
-def _join(group: Sequence[NewBlock]) -> NewBlock:
-    return group[-1]._replace(steps=join([block.steps for block in group]))
+def _unite(group: Sequence[KeptBlock]) -> NewBlock:
+    return NewBlock(group[-1].place, group[-1].received_at, unite(group))
 
 
-def _groups(waiting: Iterable[NewBlock], window_seconds: float) -> Iterator[list[NewBlock]]:
+def _groups(waiting: Iterable[KeptBlock], window_seconds: float) -> Iterator[list[KeptBlock]]:
     """Blocks that may be added as one with the same result."""
-    group: list[NewBlock] = []
+    group: list[KeptBlock] = []
     for block in waiting:
         if group and not _continues(group[-1], block, window_seconds):
             yield group
@@ -184,12 +185,11 @@ def _groups(waiting: Iterable[NewBlock], window_seconds: float) -> Iterator[list
         yield group
 
 
-def _continues(last: NewBlock, block: NewBlock, window_seconds: float) -> bool:
-    before, after = last.steps, block.steps
+def _continues(last: KeptBlock, block: KeptBlock, window_seconds: float) -> bool:
     return (
         block.place == last.place
         and block.received_at // window_seconds == last.received_at // window_seconds
         # Otherwise the time of the last progress would be lost.
-        and bool(after.seq[0] > before.seq[-1])
-        and bool(after.step[-1] > before.step[-1])
+        and bool(block.seq[0] > last.seq[-1])
+        and bool(block.step[-1] > last.step[-1])
     )

@@ -7,7 +7,7 @@ from typing import Final
 
 from penaltyscope_events import StepBlock
 from penaltyscope_service.aggregate import SnapshotError, restore_snapshot
-from penaltyscope_service.history import History
+from penaltyscope_service.history import History, keep
 from penaltyscope_service.registry import Registry, TrackedStream
 
 _logger: Final = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def _aggregate(history: History, stream: TrackedStream) -> None:
             _logger.info("stream %d is aggregated anew: %s", stream.row.id, error)
             through = 0
     for block in history.load_steps(stream.row, through):
-        stream.append(block)
+        stream.append(keep(block))
         _advance(stream, block.steps)
     stream.fold()
 

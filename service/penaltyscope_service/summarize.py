@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penaltyscope_events import FINDINGS
+from penaltyscope_events import FINDINGS, StepBlock
 from penaltyscope_service.aggregate import (
     KINDS,
     STAGES,
@@ -15,6 +15,7 @@ from penaltyscope_service.aggregate import (
     PipelineAggregate,
     glance,
 )
+from penaltyscope_service.history import KeptBlock, unite
 from penaltyscope_service.registry import TrackedRun
 from penaltyscope_service.summary import (
     FirstNonfinite,
@@ -37,9 +38,13 @@ def glance_at(run: TrackedRun) -> TrackedRun:
         return run
     seen = replace(run, streams={}, by_rank={})
     for stream in run.streams.values():
-        aggregate = glance(stream.aggregate, (arrival[-2:] for arrival in stream.waiting))
+        aggregate = glance(stream.aggregate, stream.waiting, _read)
         seen.enter_stream(replace(stream, aggregate=aggregate, waiting=[], waiting_rows=0))
     return seen
+
+
+def _read(block: KeptBlock) -> StepBlock:
+    return unite([block])
 
 
 def describe(run: TrackedRun, watchman: Watchman, now: float) -> RunDetail:

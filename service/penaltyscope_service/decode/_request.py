@@ -58,17 +58,17 @@ def decode_logs(body: bytes, content_type: ContentType, *, received_ns: int = 0)
 
 
 def _read_familiar(body: bytes, received_ns: int) -> Decoded | None:
-    """As everything that follows would do it, in a quarter of the time."""
+    """As everything that follows would do it, in less time."""
     familiar = read_familiar(body)
     if familiar is None:
         return None
     speaker, terms, columns, plan = familiar
     read = columns.read(plan, terms, received_ns)
+    if read is None:
+        return None
     try:
         identity = speaker.identity
     except InvalidRecordError:
-        return None
-    if read is None:
         return None
     received = {_STOP: columns.repeats}
     if columns.pattern.starts:

@@ -5,6 +5,7 @@ from penaltyscope_service.history._backup import back_up
 from penaltyscope_service.history._block import BLOCK_ROWS
 from penaltyscope_service.history._damage import DamagedError, is_damage
 from penaltyscope_service.history._graves import Graves
+from penaltyscope_service.history._kept import keep, unite
 from penaltyscope_service.history._lock import take_lock
 from penaltyscope_service.history._pack import Packing
 from penaltyscope_service.history._reader import BlockHead, Reader
@@ -12,6 +13,7 @@ from penaltyscope_service.history._rollup import ROLLUP_ROWS, rollup_column
 from penaltyscope_service.history._rows import (
     Changes,
     Incident,
+    KeptBlock,
     Loaded,
     NewBlock,
     Place,
@@ -35,6 +37,7 @@ __all__ = [
     "History",
     "HistoryError",
     "Incident",
+    "KeptBlock",
     "Loaded",
     "NewBlock",
     "Packing",
@@ -46,9 +49,11 @@ __all__ = [
     "TermsRow",
     "back_up",
     "is_damage",
+    "keep",
     "put_aside",
     "replace",
     "rollup_column",
     "salvage",
     "take_lock",
+    "unite",
 ]

@@ -3,7 +3,8 @@
 import sqlite3
 import time
 from typing import Final
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from penaltyscope_service.history._schema import HistoryError
 

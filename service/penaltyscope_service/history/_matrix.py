@@ -5,17 +5,15 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
-from penaltyscope_service.history._number import exchange
 from penaltyscope_service.history._prediction import (
-    are_short,
     contributions,
+    exchange,
+    put_columns,
     totals,
 )
-from penaltyscope_service.kernel import kernel
 
 Column = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -36,32 +34,37 @@ _KINDS: Final = {
 """The columns of integers."""
 _NEEDED: Final = {"contribution": {"value", "weight"}, "total": {"value", "weight", "contribution"}}
 """What a column follows from."""
-_LARGEST_EXACT: Final = 2.0**53
 
 
 def to_matrix(block: StepBlock) -> tuple[Integers, Forms]:
-    """``[R, N]`` of ``N`` evaluations, and what else :func:`from_matrix` has to know."""
-    places = _places(len(block.terms))
-    rows = np.empty((row_count(len(block.terms)), len(block)), np.int64)
-    numbers = rows.view(np.float64)
-    for name, place in places.items():
-        (rows if name in _KINDS else numbers)[place] = getattr(block, name).T
-    follow = slice(places["contribution"].start, places["total"].stop)
-    short = are_short(rows[follow])
-    predicted = np.concatenate(
-        (
-            contributions(numbers[places["weight"]], numbers[places["value"]], short[:-1]),
-            totals(numbers[places["contribution"]], short[-1:]),
-        )
-    )
-    doubles = rows[places["duration"].start : places["flags"].start]
-    exchange(doubles, out=doubles)
-    rows[follow] -= exchange(predicted.view(np.int64))
-    nanoseconds = np.empty(len(block), np.int64)
-    whole = _count_nanoseconds(block.duration, nanoseconds)
-    if whole:
-        rows[places["duration"]] = nanoseconds
-    return rows, np.array([*short, whole], np.uint8)
+    """``[R, N]`` of ``N`` evaluations, and what else :func:`from_matrix` has to know.
+
+    Raises:
+        ValueError: if the columns are not as long as each other.
+    """
+    terms = len(block.terms)
+    rows = np.empty((row_count(terms), len(block)), np.int64)
+    forms = np.empty(terms + 2, np.uint8)
+    if block.value.shape != (len(block), terms) or not put_columns(
+        block.step,
+        block.seq,
+        block.stop_ns,
+        block.has_base,
+        block.duration,
+        block.base,
+        block.total_gradient_norm,
+        block.value,
+        block.weight,
+        block.contribution,
+        block.total,
+        block.gradient_norm,
+        block.flags,
+        rows,
+        forms,
+    ):
+        shapes = {name: getattr(block, name).shape for name in _COLUMNS}
+        raise ValueError(f"columns must be as long as each other, got {shapes}.")
+    return rows, forms
 
 
 def from_matrix(
@@ -129,20 +132,3 @@ def _places(terms: int) -> Mapping[str, slice]:
 def _needed(names: Collection[str]) -> list[str]:
     wanted = {*names}.union(*(_NEEDED.get(name, ()) for name in names))
     return [name for name in _COLUMNS if name in wanted]
-
-
-@kernel(
-    types.boolean(
-        types.Array(types.float64, 1, "A", readonly=True), types.Array(types.int64, 1, "C")
-    )
-)
-def _count_nanoseconds(seconds: NDArray[np.float64], whole: Integers) -> bool:
-    """Durations as clocks tell them; whether that loses no bit."""
-    for i in range(len(seconds)):
-        scaled = np.rint(seconds[i] * 1e9)
-        if not abs(scaled) < _LARGEST_EXACT:
-            return False
-        whole[i] = np.int64(scaled)
-        if np.float64(whole[i] / 1e9).view(np.int64) != np.float64(seconds[i]).view(np.int64):
-            return False
-    return True

@@ -12,14 +12,12 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 from numpy.typing import DTypeLike, NDArray
 
 from penaltyscope_events import StepBlock
 from penaltyscope_service.history._matrix import from_matrix, needed_rows, row_count, to_matrix
 from penaltyscope_service.history._planes import pack_planes, unpack_planes
 from penaltyscope_service.history._residue import HEAD, Patches, grow, shrink
-from penaltyscope_service.kernel import kernel
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -37,13 +35,10 @@ _OPTIONS: Final[Mapping[int, int]] = {
 def encode_packed(block: StepBlock) -> bytes:
     """The block's columns."""
     rows, forms = to_matrix(block)
-    heads, residues, patches = shrink(rows)
-    noise = heads["noise"][heads["width"] > 0].astype(np.uint64)
-    high = np.empty(residues.shape, np.uint8)
-    _take_high(residues, noise, high)
+    heads, residues, noise, high, patches = shrink(rows)
     count = np.array([len(patches.places)], "<u4")
     parts = (count, forms, heads, patches.places, patches.residues, high)
-    first = _compress(b"".join(part.data for part in parts))
+    first = _compress(b"".join([part.data for part in parts]))
     second = _compress(pack_planes(residues, noise))
     return b"".join((_LENGTH.pack(len(first)), first, second))
 
@@ -112,20 +107,3 @@ def _compress(data: bytes) -> bytes:
 def _compressor() -> zstd.ZstdCompressor:
     """The one that all threads take turns with: to make it takes longer than to use it."""
     return zstd.ZstdCompressor(options=_OPTIONS)
-
-
-@kernel(
-    types.void(
-        types.Array(types.uint64, 2, "C", readonly=True),
-        types.Array(types.uint64, 1, "C", readonly=True),
-        types.Array(types.uint8, 2, "C"),
-    )
-)
-def _take_high(
-    residues: NDArray[np.uint64], noise: NDArray[np.uint64], high: NDArray[np.uint8]
-) -> None:
-    """The bits above the noise."""
-    for row in range(len(residues)):
-        source, target = residues[row], high[row]
-        for i in range(len(source)):
-            target[i] = source[i] >> noise[row] & np.uint64(0xFF)

@@ -1,6 +1,6 @@
 """A small block as bytes in little time: it is read once or twice, then packed with others."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numba import types
@@ -13,24 +13,10 @@ Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 Octets = NDArray[np.uint8]
 
-_SINGLES, _FLAGS, _CONSTANT, _PRODUCT, _ROUNDED = 1, 2, 4, 8, 16
+SINGLES, FLAGS, CONSTANT, PRODUCT, ROUNDED = 1, 2, 4, 8, 16
 """Bits of the first byte: the numbers are singles; flags are there, not all being zero; there is
 one row of weights, as doubles, for all evaluations; contributions are not there, being weight times
 value; and that rounded to singles."""
-_INTEGERS: Final = ("step", "seq", "stop_ns")
-_SCALARS: Final = ("base", "total", "total_gradient_norm")
-_MATRICES: Final = ("value", "weight", "contribution", "gradient_norm")
-_STORED: Final = {
-    kind: tuple(
-        name
-        for name in (*_SCALARS, *_MATRICES)
-        if not (
-            (name == "weight" and kind & _CONSTANT) or (name == "contribution" and kind & _PRODUCT)
-        )
-    )
-    for kind in range(0, 2 * _ROUNDED, _CONSTANT)
-}
-"""By the bits that say what repeats, the numbers that are there for every evaluation."""
 _FEW_ROWS: Final = 4
 """Looking for what repeats takes longer than writing it."""
 
@@ -69,49 +55,6 @@ def encode_plain(block: StepBlock) -> memoryview:
         shapes = {name: getattr(block, name).shape for name in COLUMNS}
         raise ValueError(f"columns must be as long as each other, got {shapes}.")
     return out.data[:size]
-
-
-def decode_plain(data: memoryview, *, terms: int, rows: int) -> dict[str, NDArray[Any]]:
-    """All columns of the block that was encoded.
-
-    Raises:
-        ValueError: if the data is not that of so many rows.
-    """
-    kind, cells = data[0], rows * terms
-    flagged = cells if kind & _FLAGS else 0
-    numbers = "<f4" if kind & _SINGLES else "<f8"
-    layout = (
-        *((name, "<i8", np.int64, rows) for name in _INTEGERS),
-        ("duration", "<f8", np.float64, rows),
-        ("has_base", "u1", np.bool_, rows),
-        ("flags", "<i4", np.int32, flagged),
-        *((("weight", "<f8", np.float64, terms),) if kind & _CONSTANT else ()),
-        *(
-            (name, numbers, np.float64, rows if name in _SCALARS else cells)
-            for name in _STORED[kind & ~(_SINGLES | _FLAGS)]
-        ),
-    )
-    columns: dict[str, NDArray[Any]] = {}
-    start = 1
-    for name, stored, native, count in layout:
-        column = np.frombuffer(data, stored, count, start)
-        columns[name] = column.astype(native, copy=False)
-        start += column.nbytes
-    if start != len(data):
-        raise ValueError(f"{rows} rows must be {start} bytes, got {len(data)}.")
-    if not flagged:
-        columns["flags"] = np.zeros(cells, np.int32)
-    if kind & _CONSTANT:
-        columns["weight"] = np.tile(columns["weight"], rows)
-    if kind & _PRODUCT:
-        with np.errstate(over="ignore", invalid="ignore"):
-            product = columns["weight"] * columns["value"]
-            columns["contribution"] = _rounded(product) if kind & _ROUNDED else product
-    return columns | {name: columns[name].reshape(rows, terms) for name in ("flags", *_MATRICES)}
-
-
-def _rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    return numbers.astype(np.float32).astype(np.float64)
 
 
 @part(types.uint64(_INTEGER_COLUMN, _OUT, types.uint64))
@@ -166,9 +109,9 @@ def _repetition(value: Numbers, weight: Numbers, contribution: Numbers) -> int:
             exact |= product.view(np.int64) ^ sent
             rounded |= np.float64(np.float32(product)).view(np.int64) ^ sent
             varied |= factor.view(np.int64) ^ np.float64(weight[0, term]).view(np.int64)
-    kind = 0 if varied else _CONSTANT
+    kind = 0 if varied else CONSTANT
     if finite and not (exact and rounded):
-        kind |= _PRODUCT | _ROUNDED if exact else _PRODUCT
+        kind |= PRODUCT | ROUNDED if exact else PRODUCT
     return kind
 
 
@@ -192,14 +135,14 @@ def _put_flags(flags: NDArray[np.int32], out: Octets, at: np.uint64) -> np.uint6
 @part(types.uint64(types.UniTuple(_MATRIX, 7), types.int64, _OUT, types.uint64))
 def _put_numbers(numbers: tuple[Numbers, ...], kind: int, out: Octets, at: np.uint64) -> np.uint64:
     """Those that there are; and the first octet of all."""
-    weight = 4 if kind & _CONSTANT else -1
-    contribution = 5 if kind & _PRODUCT else -1
+    weight = 4 if kind & CONSTANT else -1
+    contribution = 5 if kind & PRODUCT else -1
     end = at
     for i in range(len(numbers)):
         if end and i not in (weight, contribution):
             end = _put_singles(numbers[i], out, end)
     if end:
-        out[0] = kind | _SINGLES
+        out[0] = kind | SINGLES
         return end
     for i in range(len(numbers)):
         if i not in (weight, contribution):
@@ -253,8 +196,8 @@ def _put_block(
         at += np.uint64(1)
     end = _put_flags(flags, out, at)
     if end > at:
-        kind |= _FLAGS
-    if kind & _CONSTANT:
+        kind |= FLAGS
+    if kind & CONSTANT:
         end = _put_doubles(weight[:1], out, end)
     scalars = (base[:, None], total[:, None], total_gradient_norm[:, None])
     return _put_numbers((*scalars, value, weight, contribution, gradient_norm), kind, out, end)

@@ -10,6 +10,7 @@ from penaltyscope_service.kernel import kernel, part
 
 Integers = NDArray[np.int64]
 Naturals = NDArray[np.uint64]
+Octets = NDArray[np.uint8]
 Places = NDArray[np.uint32]
 
 HEAD: Final = np.dtype(
@@ -51,6 +52,7 @@ _LEAST: Final = -(2**63)
 _ROW: Final = types.Array(types.int64, 1, "C")
 _ROWS: Final = types.Array(types.int64, 2, "C")
 _GIVEN: Final = types.Array(types.int64, 2, "C", readonly=True)
+_OCTETS: Final = types.Array(types.uint8, 2, "C")
 _PLACES: Final = types.Array(types.uint32, 1, "C")
 
 
@@ -70,21 +72,28 @@ class Residues(NamedTuple):
     """``[C]`` of type ``HEAD``."""
     numbers: Naturals
     """``[A, N]``, of the rows that are no constants; 0 in place of a patch."""
+    noise: Naturals
+    """``[A]``: of each, how many of the lowest bits are noise."""
+    high: Octets
+    """``[A, N]``: the bits above them."""
     patches: Patches
 
 
 def shrink(rows: Integers) -> Residues:
-    """Residues of ``[C, N]`` integers, ``N`` at least 1; overflow wraps, here and back."""
-    fields = np.zeros((len(rows), len(_FIELDS)), np.int64)
-    residues = np.empty_like(rows)
+    """Residues of ``[C, N]`` integers, ``N`` at least 1; overflow wraps, here and back.
+
+    Args:
+        rows: the integers, which are lost.
+    """
+    fields, noise = np.empty((len(rows), HEAD.itemsize), np.uint8), np.empty(len(rows), np.uint64)
+    high = np.empty(rows.shape, np.uint8)
     places, taken = np.empty(rows.size, np.uint32), np.empty(rows.size, np.int64)
-    active, patches = _shrink(rows, fields, residues, places, taken)
-    heads = np.empty(len(rows), HEAD)
-    for name, field in zip(_FIELDS, fields.T, strict=True):
-        heads[name] = field
+    active, patches = _shrink(rows, fields, noise, high, places, taken)
     return Residues(
-        heads,
-        residues[:active].view(np.uint64),
+        fields.view(HEAD)[:, 0],
+        rows[:active].view(np.uint64),
+        noise[:active],
+        high[:active],
         Patches(places[:patches].astype("<u4"), taken[:patches].astype("<u8")),
     )
 
@@ -115,16 +124,24 @@ def _grow(heads: Integers, numbers: Integers) -> None:
 def _ordered(sample: Integers, place: int) -> int:
     """The number that is at a place when they are sorted.
 
-    To compare each of so few with every other takes less time than to sort them.
+    To compare a few of so few with every other takes less time than to sort them.
     """
-    found = _LEAST
+    least, greatest = _LEAST, _LARGEST
     for i in range(len(sample)):
-        number, lower = sample[i], 0
+        number = int(sample[i])
+        if number < least or number > greatest:
+            continue
+        lower = not_higher = 0
         for j in range(len(sample)):
             lower += sample[j] < number
-        if lower <= place:
-            found = max(found, number)
-    return found
+            not_higher += sample[j] <= number
+        if lower > place:
+            greatest = number - 1
+        elif not_higher <= place:
+            least = number + 1
+        else:
+            return number
+    return least  # never: one of them is at that place
 
 
 @part(types.float64(_ROW, types.int64))
@@ -166,6 +183,12 @@ def _choose_order(numbers: Integers, samples: Integers) -> tuple[int, int, int]:
         if bits < least:
             best, chosen, least = order, origin, bits
     return best, chosen, drawn
+
+
+@part(types.void(types.int64, types.Array(types.uint8, 1, "C")))
+def _put_origin(origin: int, head: Octets) -> None:
+    for octet in range(8):
+        head[octet] = origin >> (8 * octet) & 0xFF
 
 
 @part(types.int64(_ROW, types.int64))
@@ -245,18 +268,33 @@ def _take_wide(
     return count
 
 
-@kernel(types.UniTuple(types.int64, 2)(_ROWS, _ROWS, _ROWS, _PLACES, _ROW))
+@part(types.void(_ROW, types.int64, types.Array(types.uint8, 1, "C")))
+def _take_high(line: Integers, noise: int, high: Octets) -> None:
+    for i in range(len(line)):
+        high[i] = np.uint64(line[i]) >> np.uint64(noise) & np.uint64(0xFF)
+
+
+@kernel(types.UniTuple(types.int64, 2)(_ROWS, _OCTETS, types.uint64[::1], _OCTETS, _PLACES, _ROW))
 def _shrink(
-    rows: Integers, heads: Integers, residues: Integers, places: Places, taken: Integers
+    rows: Integers,
+    heads: Octets,
+    noise: Naturals,
+    high: Octets,
+    places: Places,
+    taken: Integers,
 ) -> tuple[int, int]:
-    """Fills heads, and as many residues and patches as it returns; the others may be as long."""
+    """Fills heads, and as many of the rest as it returns: active rows, and patches.
+
+    The residues of active rows take the place of the first of all rows.
+    """
     samples = np.empty((_ORDERS + 1, _WINDOWS * _WINDOW), np.int64)
     active = patches = 0
     for row in range(len(rows)):
-        source, numbers = rows[row], residues[active]
+        source, numbers, head = rows[row], rows[active], heads[row]
+        head[:] = 0
         shift = _zeros_at_the_end(source)
         if shift < 0:
-            heads[row, 0] = source[0]
+            _put_origin(source[0], head)
             continue
         for i in range(len(source)):
             numbers[i] = source[i] >> shift
@@ -269,8 +307,10 @@ def _shrink(
         usual, first = _bits(sample, int(drawn * _USUAL)) + 1, active * len(numbers)
         found = _take_wide(numbers, width, usual, first, places[patches:], taken[patches:])
         width = usual if found else max(width, 1)  # 0 is a constant
-        noise = max(_bits(sample, drawn // 2) - _TELLING, width - _HIGH_BITS, 0)
-        head = heads[row]
-        head[0], head[1], head[2], head[3], head[4] = origin, shift, order, width, noise
+        lowest = max(_bits(sample, drawn // 2) - _TELLING, width - _HIGH_BITS, 0)
+        _put_origin(origin, head)
+        head[8], head[9], head[10], head[11] = shift, order, width, lowest
+        noise[active] = lowest
+        _take_high(numbers, lowest, high[active])
         active, patches = active + 1, patches + found
     return active, patches

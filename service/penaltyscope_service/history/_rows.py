@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from penaltyscope_events import StepBlock
 from penaltyscope_service.dedupe import Ledger
 from penaltyscope_service.states import ProcessRecord, RunRecord
@@ -51,6 +54,27 @@ class NewBlock(NamedTuple):
     steps: StepBlock
 
 
+class KeptBlock(NamedTuple):
+    """Steps as bytes, and what is asked of them before they are read again."""
+
+    place: Place
+    received_at: float
+    """Unix time in seconds."""
+    pipeline: str
+    incarnation: str
+    terms: tuple[str, ...]
+    step: NDArray[np.int64]
+    """``[N]``, as are the next two: columns of the block."""
+    seq: NDArray[np.int64]
+    stop_ns: NDArray[np.int64]
+    first_step: int
+    """The least."""
+    last_step: int
+    nonfinite_rows: int
+    """Evaluations with any number that is not finite."""
+    payload: bytes
+
+
 class Incident(NamedTuple):
     """Something that a job reported; the first four columns tell it from others."""
 
@@ -73,7 +97,7 @@ class Changes:
     advanced: list[SourceRow] = field(default_factory=list)
     """Sources that only went on: their blocks say how far, until those are packed."""
     terms: list[TermsRow] = field(default_factory=list)
-    blocks: list[NewBlock] = field(default_factory=list)
+    blocks: list[KeptBlock] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
 
 

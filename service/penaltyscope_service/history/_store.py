@@ -106,10 +106,11 @@ class History:
 
     def commit(self, changes: Changes) -> list[Incident]:
         """Writes everything or, when it raises, nothing. Returns the incidents that are new."""
+        # Known before they can be read; of numbers that are not written nobody asks.
+        self._terms |= {row.id: row.names for row in changes.terms}
         with self._transaction() as writer:
             incidents = write_records(writer, changes)
             insert_blocks(writer, ((self._next_block(), block) for block in changes.blocks))
-        self._terms |= {row.id: row.names for row in changes.terms}
         return incidents
 
     def pack(self, packings: Iterable[Packing]) -> list[dict[Place, int]]:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penaltyscope_service.aggregate import StreamAggregate, glance, take_snapshot
+from penaltyscope_service.history import NewBlock, Place, keep, unite
 from tests.service.steps import NAN, UNHURRIED, make_steps
 
 ARRIVALS = st.lists(
@@ -27,18 +28,19 @@ def test_a_glance_shows_what_adding_the_evaluations_would(
     now = 1.7e9
     for pause, incarnation, seq, value in given_arrivals:
         now += pause
-        arrivals.append((now, make_steps(seq, value=value, incarnation=incarnation)))
+        steps = make_steps(seq, value=value, incarnation=incarnation)
+        arrivals.append(keep(NewBlock(Place(1, 2, 3), now, steps)))
     whole = StreamAggregate.empty()
-    for received_at, block in arrivals[:added]:
-        whole.add(block, received_at=received_at, period=0)
+    for arrival in arrivals[:added]:
+        whole.add(unite([arrival]), received_at=arrival.received_at, period=0)
     before = take_snapshot(whole)
 
-    seen = glance(whole, arrivals[added:])
+    seen = glance(whole, arrivals[added:], lambda arrival: unite([arrival]))
 
     assert take_snapshot(whole) == before
     whole = deepcopy(whole)
-    for received_at, block in arrivals[added:]:
-        whole.add(block, received_at=received_at, period=0)
+    for arrival in arrivals[added:]:
+        whole.add(unite([arrival]), received_at=arrival.received_at, period=0)
     for name in SHOWN:
         assert getattr(seen, name) == getattr(whole, name)
     assert seen.intervals.median.tobytes() == whole.intervals.median.tobytes()

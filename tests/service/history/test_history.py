@@ -22,6 +22,7 @@ from penaltyscope_service.history import (
     SourceRow,
     StreamRow,
     TermsRow,
+    keep,
 )
 from penaltyscope_service.joining import join
 from penaltyscope_service.states import Ending, ProcessRecord, RunRecord
@@ -55,7 +56,7 @@ def everything(*blocks: StepBlock) -> Changes:
         streams=[STREAM],
         sources=[SourceRow(3, 2, "first", Ledger(high=9, gaps=(Gap(1, 2, 3.5),), lost=4))],
         terms=[TermsRow(4, ("a", "b"))],
-        blocks=[NewBlock(PLACE, 2.5, block) for block in blocks],
+        blocks=[keep(NewBlock(PLACE, 2.5, block)) for block in blocks],
         incidents=[Incident(1, 0, 7, "spike", "{}")],
     )
 
@@ -123,7 +124,7 @@ def test_small_blocks_become_large_ones_with_the_same_steps(history: History) ->
     history.commit(everything())
     parts = [make_steps(range(i, i + 100)) for i in range(0, 1100, 100)]
     for part in parts:
-        history.commit(Changes(blocks=[NewBlock(PLACE, 3.0, part)]))
+        history.commit(Changes(blocks=[keep(NewBlock(PLACE, 3.0, part))]))
     left = pack(history, final=False)
     assert left == {PLACE: 1100 - BLOCK_ROWS} == history.load().loose
     assert same_steps(steps_of(history), join(parts))
@@ -166,7 +167,7 @@ def test_an_aggregate_is_stored_with_the_last_block_in_it(history: History) -> N
     assert aggregate == b"aggregate"
     assert list(history.load_steps(STREAM, through)) == []
     later = make_steps(range(10, 12))
-    history.commit(Changes(blocks=[NewBlock(PLACE, 4.0, later)]))
+    history.commit(Changes(blocks=[keep(NewBlock(PLACE, 4.0, later))]))
     ((_, received_at, block),) = history.load_steps(STREAM, through)
     assert received_at == 4.0
     assert same_steps(block, later)
@@ -181,7 +182,7 @@ def test_a_block_never_gets_the_number_of_one_that_was_deleted(path: Path) -> No
     history.close()
     history = History.open(path)
     history.load()
-    history.commit(Changes(blocks=[NewBlock(PLACE, 4.0, make_steps([10]))]))
+    history.commit(Changes(blocks=[keep(NewBlock(PLACE, 4.0, make_steps([10])))]))
     assert len(list(history.load_steps(STREAM, through))) == 1
     history.close()
 

@@ -58,3 +58,13 @@ def test_a_block_has_a_rollup_for_each_stretch_of_rows() -> None:
     assert (first["lowest"], first["highest"], first["strange_step"]) == (0.0, 7.0, 5)
     assert (second["strange"], second["strange_step"]) == (-INF, ROLLUP_ROWS)
     assert second["lowest"] > second["highest"]
+
+
+def test_of_two_zeros_that_are_the_lowest_the_first_is_shown_with_its_sign() -> None:
+    value = np.array([[3.0], [-0.0], [0.0], [5.0], [0.0], [-0.0]])
+    steps = make_steps(range(6), ["a"], value=value)
+    cell = roll_up(steps)[0, rollup_column("value", 0)]
+    assert (str(cell["lowest"]), cell["lowest_step"]) == ("-0.0", 1)
+    other = make_steps(range(6), ["a"], value=-value)
+    cell = roll_up(other)[0, rollup_column("value", 0)]
+    assert (str(cell["highest"]), cell["highest_step"]) == ("0.0", 1)
