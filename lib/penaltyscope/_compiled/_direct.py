@@ -127,5 +127,8 @@ def kind_of(given: Inputs) -> Hashable:
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_default_dtype(),
-        *[(type(x), x.shape, x.stride(), keys(x).raw_repr()) for x in tensors_of(given)],
+        *[
+            (type(x), x.dtype, x.device, x.shape, x.stride(), keys(x).raw_repr())
+            for x in tensors_of(given)
+        ],
     )
