@@ -6,13 +6,13 @@ where the tensor came from. Nothing is evaluated twice.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from penaltyscope._norm import norms
+from penaltyscope._norm import norms, summed
 from penaltyscope._scalar import read_one, row
 
 TOGETHER = -1
@@ -48,6 +48,7 @@ class GradientTap:
         users: Sequence[Sequence[int]],
         groups: Sequence[Sequence[Tensor | None]],
         sums: Sequence[Tensor | None],
+        squares: Mapping[int, Tensor],
     ) -> None:
         """Takes in what came back.
 
@@ -55,6 +56,7 @@ class GradientTap:
             users: of each tensor.
             groups: for each tensor the gradients by its aliases.
             sums: of these.
+            squares: by ``id``, the sums of squares that are known of some of them.
         """
         measured = [
             g
@@ -62,7 +64,7 @@ class GradientTap:
             for user, g in zip(own, group, strict=True)
             if user != TOGETHER
         ]
-        self.row = _row([*measured, *sums], self.scale)
+        self.row = _row([*measured, *sums], squares, self.scale)
         if self.terms:
             self.gram = _gram(users, groups, self.terms)
         self.settled_ns = time.time_ns()
@@ -94,12 +96,13 @@ class _Fan(torch.autograd.Function):
             gradients = tuple(map(_passed, gradients, ctx.gates))
         rest = iter(gradients)
         groups = [[next(rest) for _ in own] for own in ctx.users]
-        sums = [_sum([g for g in group if g is not None]) for group in groups]
+        squares: dict[int, Tensor] = {}
+        sums = [_sum([g for g in group if g is not None], squares) for group in groups]
         if torch.is_grad_enabled():
             with torch.no_grad():
-                ctx.tap.settle(ctx.users, groups, sums)
+                ctx.tap.settle(ctx.users, groups, sums, squares)
         else:
-            ctx.tap.settle(ctx.users, groups, sums)
+            ctx.tap.settle(ctx.users, groups, sums, squares)
         return (None, None, None, *sums)
 
 
@@ -122,9 +125,11 @@ def fan(
     return aliases
 
 
-def _sum(gradients: list[Tensor]) -> Tensor | None:
+def _sum(gradients: list[Tensor], squares: dict[int, Tensor]) -> Tensor | None:
     if len(gradients) < 2:
         return gradients[0] if gradients else None
+    if not torch.is_grad_enabled() and (whole := summed(gradients, squares)) is not None:
+        return whole
     total = gradients[0] + gradients[1]
     for gradient in gradients[2:]:
         # In place like autograd's own accumulation, unless this pass is itself differentiated.
@@ -132,11 +137,13 @@ def _sum(gradients: list[Tensor]) -> Tensor | None:
     return total
 
 
-def _row(gradients: list[Tensor | None], scale: Tensor | None) -> Tensor | None:
+def _row(
+    gradients: list[Tensor | None], squares: Mapping[int, Tensor], scale: Tensor | None
+) -> Tensor | None:
     present = [g for g in gradients if g is not None]
     if not present or scale is None:
         return None
-    found = iter(norms(present))
+    found = iter(norms(present, squares))
     numbers = [0.0 if g is None else next(found) for g in gradients]
     return row([*numbers, read_one(scale)], present[0].device)
 

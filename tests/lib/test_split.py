@@ -187,6 +187,36 @@ def test_a_long_float32_norm_keeps_its_digits() -> None:
     torch.testing.assert_close(result.gradient_norms.item(), 2.2 * 4096, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("flipped", [False, True], ids=["alike", "one with other strides"])
+def test_long_gradients_are_added_and_measured_part_by_part(
+    dtype: torch.dtype, flipped: bool
+) -> None:
+    x = torch.randn(517, 400, dtype=dtype, requires_grad=True)  # three parts and a rest
+
+    def third(x: Tensor) -> Tensor:
+        return (x.T.contiguous() if flipped else x).sin().sum()
+
+    result = ps.Pipeline([ps.Term("a", squares), ps.Term("b", cubes), ps.Term("c", third)])(x)
+    result.loss.backward()
+    leaf = x.detach().double().requires_grad_()
+    own = [torch.autograd.grad(term(leaf), leaf)[0] for term in (squares, cubes, third)]
+    every = torch.stack([*own, own[0] + own[1] + own[2]])
+    lengths = every.flatten(1).norm(dim=1).to(dtype)
+    torch.testing.assert_close(x.grad, every[-1].to(dtype))
+    torch.testing.assert_close(result.gradient_norms, lengths[:-1])
+    torch.testing.assert_close(result.total_gradient_norm, lengths[-1])
+
+
+def test_long_gradients_whose_squares_overflow_are_measured_all_the_same() -> None:
+    x = torch.full((70_000,), 1e20, requires_grad=True)
+    terms = [ps.Term(name, lambda x: (x * 3e20).sum()) for name in "ab"]
+    result = ps.Pipeline(terms)(x)
+    result.loss.backward()
+    expected = torch.full((2,), 3e20 * 70_000**0.5)
+    torch.testing.assert_close(result.gradient_norms, expected)
+
+
 def test_a_weight_may_be_a_tensor_that_learns(x: Tensor) -> None:
     x.requires_grad_()
     weight = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
