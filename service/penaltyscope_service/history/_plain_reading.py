@@ -70,14 +70,19 @@ def _size(kind: int, rows: int, terms: int) -> int:
     return 1 + rows * (4 * 8 + 1) + flags + weights + numbers * (4 if kind & SINGLES else 8)
 
 
+@part(types.uint64(BYTES, types.uint64))
+def _eight(data: Octets, at: np.uint64) -> np.uint64:
+    bits = np.uint64(0)
+    for octet in range(8):
+        bits |= np.uint64(data[at + np.uint64(octet)]) << np.uint64(8 * octet)
+    return bits
+
+
 @part(types.uint64(BYTES, types.uint64, types.Array(types.int64, 1, "C")))
 def _take_integers(data: Octets, at: np.uint64, line: Integers) -> np.uint64:
     """Integers of eight octets; returns where they end."""
     for i in range(len(line)):
-        bits = np.uint64(0)
-        for octet in range(8):
-            bits |= np.uint64(data[at + np.uint64(octet)]) << np.uint64(8 * octet)
-        line[i] = bits
+        line[i] = _eight(data, at)
         at += np.uint64(8)
     return at
 
@@ -94,10 +99,7 @@ def _take_numbers(data: Octets, at: np.uint64, singles: bool, line: Numbers) -> 
             at += np.uint64(4)
         return at
     for i in range(len(line)):
-        bits = np.uint64(0)
-        for octet in range(8):
-            bits |= np.uint64(data[at + np.uint64(octet)]) << np.uint64(8 * octet)
-        line[i] = np.uint64(bits).view(np.float64)
+        line[i] = np.uint64(_eight(data, at)).view(np.float64)
         at += np.uint64(8)
     return at
 
