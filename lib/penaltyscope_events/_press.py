@@ -1,11 +1,13 @@
-"""How cells side by side become numbers in the bytes of records, all in one assignment.
+"""How numbers side by side become numbers in the bytes of records, all steps at once.
 
-A cell is eight bytes: a float64, or a time as int64. NumPy copies records of cells to records of
-bytes field by field, each by the offsets that its dtype knows, and leaves what is between as it is.
+The bytes of one step are repeated, and strided views of the copies take a column of numbers, or an
+array's, in one plain assignment each: what NumPy prepares for one with fields of many kinds takes
+longer than these do. A cell is eight bytes: a float64, or a time as int64.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,46 +15,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import names
-from penaltyscope_events._template import DOUBLE_STRIDE, Form, Template, template
+from penaltyscope_events._template import (
+    DOUBLE_STRIDE,
+    VARYING_DIGITS,
+    Form,
+    Template,
+    template,
+)
 
-_CELL = 8
 _SCALARS = names.DURATION, names.BASE, names.TOTAL, names.TOTAL_GRADIENT_NORM
 _ARRAYS = names.TERM_VALUE, names.TERM_CONTRIBUTION, names.TERM_GRADIENT_NORM
 _TIME_STRIDE = 9
 """Bytes from the time of a record to the time it was observed: the one, and the other's tag."""
-_HEAD = DOUBLE_STRIDE - _CELL
-_ELEMENT = np.dtype(
-    {"names": ["double"], "formats": ["<f8"], "offsets": [_HEAD], "itemsize": DOUBLE_STRIDE}
-)
-"""Of an ArrayValue: what is around a double is counted before it, since the last ends a record."""
 
-_FieldPlaces = tuple[int, int, Any, Any]
-"""The offsets in source and target, in bytes, and what NumPy takes for their dtypes."""
-
-
-class Way(NamedTuple):
-    """Two dtypes with the same fields: an array of one is assigned to an array of the other."""
-
-    source: np.dtype[np.void]
-    """Of numbers side by side."""
-    target: np.dtype[np.void]
-    """Of the bytes of one step."""
+_LOW = np.arange(1 << 7 * VARYING_DIGITS, dtype="<u2")
+_LOW_BITS = np.int64(len(_LOW) - 1)
+_ONE_DIGIT = _LOW[: 1 << 7].astype("u1")
+_LAST_DIGITS = _LOW & 0x7F | 0x80 | _LOW >> 7 << 8
+"""The varying digits of a varint, by the low bits of its number."""
+_FIRST_DIGITS = _LAST_DIGITS | 0x8000
 
 
-class Press(NamedTuple):
+class _Columns(NamedTuple):
+    """Some columns of cells, and where they go in the bytes of one step."""
+
+    cells: slice
+    offset: int
+    count: int
+    stride: int
+    """Bytes from one number to the next; a single column goes to ``count`` places."""
+
+
+class _Digits(NamedTuple):
+    """The varying digits of a number, and where they go in the bytes of one step."""
+
+    table: NDArray[np.uint8] | NDArray[np.uint16]
+    offset: int
+    stride: int
+    """Bytes from the start record's to the stop record's."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Press:
     """The bytes of one step, and where its numbers go."""
 
     data: bytes
-    slots: dict[str, int]
+    slots: Mapping[str, int]
     """Where all that differs between steps stands in them."""
-    cells: Way
+    columns: tuple[_Columns, ...]
     """Of start, stop, four scalars, and three or four arrays of numbers by term."""
-    digits: Way
-    """Of ``[2, D]`` uint64, of step and evaluation the bytes of a varint, one in each."""
-    shifts: NDArray[np.uint64]
-    """``[D]``, by how much a number is shifted for each of them."""
-    more: NDArray[np.uint64]
-    """``[2, D]``, the bit that tells that another follows."""
+    digits: tuple[_Digits, ...]
+    """Of step and evaluation."""
+    spare: "list[Copies]" = field(default_factory=list)
+    """Copies for whoever comes next: to make them costs as much as to fill them."""
 
 
 @lru_cache(maxsize=64)
@@ -60,22 +75,18 @@ def press(
     pipeline: str, incarnation: str, form: Form, weights: tuple[float, ...] | None = None
 ) -> Press:
     """That of steps of one form; without weights of its own it takes them as further cells."""
-    one = template(pipeline, incarnation, len(form.wide_flags), form)
+    terms = len(form.wide_flags)
+    one = template(pipeline, incarnation, terms, form)
     data = bytearray(one.data)
     for i, weight in enumerate(weights or ()):
         place = one.slots[names.TERM_WEIGHT] + i * DOUBLE_STRIDE
         struct.pack_into("<d", data, place, weight)
-    lengths = form.step_digits, form.seq_digits
-    most = max(lengths)
-    more = [[0x80 if place < last - 1 else 0 for place in range(most)] for last in lengths]
     arrays = _ARRAYS if weights is not None else (*_ARRAYS, names.TERM_WEIGHT)
     return Press(
         data=bytes(data),
         slots=one.slots,
-        cells=_cells(one, arrays, len(form.wide_flags)),
-        digits=_digits(one, dict(zip(("step", "seq"), lengths, strict=True))),
-        shifts=7 * np.arange(most, dtype=np.uint64),
-        more=np.array(more, np.uint64),
+        columns=(*_scalars(one), *_arrays(one, arrays, terms)),
+        digits=(_digits(one, "step", form.step), _digits(one, "seq", form.seq)),
     )
 
 
@@ -85,19 +96,18 @@ def plain_press(
     incarnation: str,
     weights: tuple[float, ...],
     has_base: bool,
-    step_digits: int,
-    seq_digits: int,
+    step: int,
+    seq: int,
 ) -> Press:
     """That of plain steps."""
-    form = bare_form(step_digits, seq_digits, has_base, len(weights))
-    return press(pipeline, incarnation, form, weights)
+    return press(pipeline, incarnation, bare_form(step, seq, has_base, len(weights)), weights)
 
 
-def bare_form(step_digits: int, seq_digits: int, has_base: bool, terms: int) -> Form:
+def bare_form(step: int, seq: int, has_base: bool, terms: int) -> Form:
     """That of steps without flags and spans."""
     return Form(
-        step_digits,
-        seq_digits,
+        step,
+        seq,
         has_base=has_base,
         traced=False,
         flagged=False,
@@ -105,48 +115,66 @@ def bare_form(step_digits: int, seq_digits: int, has_base: bool, terms: int) -> 
     )
 
 
-def _cells(one: Template, arrays: Sequence[str], terms: int) -> Way:
-    fields: list[_FieldPlaces] = [
-        (column * _CELL, one.slots[f"{record} times"] + again, "f8", "<f8")
-        for column, record in enumerate(("start", "stop"))
-        for again in (0, _TIME_STRIDE)
-    ]
-    fields += [
-        (column * _CELL, one.slots[name], "f8", "<f8")
-        for column, name in enumerate(_SCALARS, start=2)
-        if name in one.slots
-    ]
-    fields += [
-        ((6 + i * terms) * _CELL, one.slots[name] - _HEAD, ("f8", (terms,)), (_ELEMENT, (terms,)))
-        for i, name in enumerate(arrays)
-        if terms
-    ]
-    return _way(fields, (6 + len(arrays) * terms) * _CELL, len(one.data))
+class Copies:
+    """Copies of the bytes of one step, with other numbers in each."""
+
+    def __init__(self, press: Press, count: int) -> None:
+        self._press = press
+        self._count = count
+        self._data = bytearray(press.data) * count
+        self._columns = [
+            (cells, self._view("<f8", offset, (count, stride)))
+            for cells, offset, count, stride in press.columns
+        ]
+        self._digits = [
+            (table, self._view(table.dtype, offset, (2, stride)))
+            for table, offset, stride in press.digits
+        ]
+
+    def fill(
+        self, cells: NDArray[np.float64], step: NDArray[np.int64], seq: NDArray[np.int64]
+    ) -> memoryview:
+        """Puts the numbers of so many steps in place, and returns their bytes."""
+        count = len(cells)
+        for columns, places in self._columns:
+            places[:count] = cells[:, columns]
+        for (table, places), numbers in zip(self._digits, (step, seq), strict=True):
+            places[:count] = table.take(numbers & _LOW_BITS)[:, None]
+        return memoryview(self._data)[: count * len(self._press.data)]
+
+    def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
+        """Puts ``[N, B]`` bytes in place in both records."""
+        slots = self._press.slots
+        first = slots[f"start {what}"]
+        both = 2, slots[f"stop {what}"] - first
+        self._view("u1", first, both, (column.shape[1], 1))[...] = column[:, None]
+
+    def bytes_at(self, slot: str, size: int) -> NDArray[np.uint8]:
+        """``[N, B]``, so many bytes of each step."""
+        return self._view("u1", self._press.slots[slot], (size, 1))
+
+    def _view(self, dtype: Any, offset: int, *axes: tuple[int, int]) -> NDArray[Any]:
+        """``[N, ...]``, with the lengths and strides of further axes."""
+        shape, strides = zip((self._count, len(self._press.data)), *axes, strict=True)
+        return np.ndarray(shape, dtype, self._data, offset, strides)
 
 
-def _digits(one: Template, lengths: Mapping[str, int]) -> Way:
-    most = max(lengths.values())
-    fields: list[_FieldPlaces] = [
-        ((i * most + place) * _CELL, one.slots[f"{record} {what}"] + place, "u8", "u1")
-        for i, (what, length) in enumerate(lengths.items())
-        for record in ("start", "stop")
-        for place in range(length)
-    ]
-    return _way(fields, len(lengths) * most * _CELL, len(one.data))
+def _scalars(one: Template) -> Iterator[_Columns]:
+    for column, record in enumerate(("start", "stop")):
+        yield _Columns(slice(column, column + 1), one.slots[f"{record} times"], 2, _TIME_STRIDE)
+    for column, name in enumerate(_SCALARS, start=2):
+        if name in one.slots:
+            yield _Columns(slice(column, column + 1), one.slots[name], 1, DOUBLE_STRIDE)
 
 
-def _way(fields: Sequence[_FieldPlaces], *widths: int) -> Way:
-    sources, targets, *kinds = zip(*fields, strict=True)
-    return Way(
-        *(
-            np.dtype(
-                {
-                    "names": [f"field {i}" for i in range(len(fields))],
-                    "formats": formats,
-                    "offsets": offsets,
-                    "itemsize": width,
-                }
-            )
-            for formats, offsets, width in zip(kinds, (sources, targets), widths, strict=True)
-        )
-    )
+def _arrays(one: Template, arrays: Sequence[str], terms: int) -> Iterator[_Columns]:
+    for i, name in enumerate(arrays if terms else ()):
+        first = 6 + i * terms
+        yield _Columns(slice(first, first + terms), one.slots[name], terms, DOUBLE_STRIDE)
+
+
+def _digits(one: Template, what: str, number: int) -> _Digits:
+    tables = {0: _ONE_DIGIT, 1 << 7: _LAST_DIGITS}
+    table = tables.get(number, _FIRST_DIGITS)
+    first = one.slots[f"start {what}"]
+    return _Digits(table, first, one.slots[f"stop {what}"] - first)

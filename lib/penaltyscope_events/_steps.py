@@ -2,39 +2,52 @@
 
 All steps of a block have nearly the same bytes: a template of one step's start and stop record is
 repeated, and what differs is pressed into the copies. What changes a record's length (digits of the
-step, a task loss, flags, a span) starts a stretch with a template of its own.
+step, a task loss, flags, a span) starts a stretch with a template of its own, and so do the digits
+of a step or an evaluation that stay for thousands of them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import names
-from penaltyscope_events._press import Press, bare_form, plain_press, press
-from penaltyscope_events._template import SEVERITY_ERROR, SEVERITY_INFO, Form
+from penaltyscope_events._press import Copies, bare_form, plain_press, press
+from penaltyscope_events._template import (
+    SEVERITY_ERROR,
+    SEVERITY_INFO,
+    VARYING_DIGITS,
+    Form,
+    stand_in,
+)
 from penaltyscope_events.block import StepBlock
 from penaltyscope_events.plain import PlainSteps
 
 Trace = tuple[bytes, bytes] | None
 """Trace id (16 bytes) and span id (8 bytes) of a step, where there was a span."""
 
-_VARINT_LIMITS = np.array([1 << 7 * digits for digits in range(1, 10)], np.uint64)
+_SPARE_COPIES = 128
+"""Plain steps are pressed into copies that are kept, so many at once; memory that is new, or freed
+every time, would cost page faults too."""
 
 
 def encode_records(
-    steps: StepBlock | PlainSteps, traces: Sequence[Trace]
-) -> Iterable[bytes | bytearray]:
+    steps: StepBlock | PlainSteps, traces: Sequence[Trace], head: bytes = b""
+) -> bytes:
     """The start and the stop record of every step, as entries of ``ScopeLogs.log_records`` (2).
 
-    They follow each other in pieces of any size.
+    Args:
+        steps: the steps.
+        traces: of each.
+        head: bytes to begin with.
     """
     if isinstance(steps, PlainSteps):
-        if traces.count(None) == len(traces) and (records := _plain(steps)) is not None:
-            return (records,)
+        if traces.count(None) == len(traces) and (form := _plain_form(steps)) is not None:
+            return _plain(steps, head, *form)
         steps = steps.block()
-    return [_stretch(steps, traces, part, form) for part, form in _stretches(steps, traces)]
+    records = [_stretch(steps, traces, part, form) for part, form in _stretches(steps, traces)]
+    return b"".join((head, *records))
 
 
 def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slice, Form]]:
@@ -42,9 +55,9 @@ def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slic
     if count and (only := _only_form(block, traces)) is not None:
         yield slice(0, count), only
         return
-    forms = np.zeros((5 + terms, count), np.int8)
-    forms[0] = _digits(block.step)
-    forms[1] = _digits(block.seq)
+    forms = np.zeros((5 + terms, count), np.int64)
+    forms[0] = _stand_ins(block.step)
+    forms[1] = _stand_ins(block.seq)
     forms[2] = block.has_base
     if traces.count(None) < count:
         forms[3] = [trace is not None for trace in traces]
@@ -65,41 +78,51 @@ def _only_form(block: StepBlock, traces: Sequence[Trace]) -> Form | None:
     with_base = np.count_nonzero(block.has_base)
     if with_base % count or traces.count(None) < count or np.count_nonzero(block.flags):
         return None
-    # So few that Python is quicker.
-    step_digits, seq_digits = _digits_of(block.step.tolist()), _digits_of(block.seq.tolist())
-    if not step_digits or not seq_digits:
+    step, seq = _only_stand_in(block.step), _only_stand_in(block.seq)
+    if step is None or seq is None:
         return None
-    return bare_form(step_digits, seq_digits, bool(with_base), terms)
+    return bare_form(step, seq, bool(with_base), terms)
 
 
-def _digits_of(numbers: Sequence[int]) -> int:
-    """Bytes that each takes as a varint; 0 where that is not the same for all."""
-    least, most = min(numbers), max(numbers)
-    if least < 0:
-        return 10 if most < 0 else 0
-    digits = (most.bit_length() + 6) // 7 or 1
-    return digits if least >> 7 * (digits - 1) or digits == 1 else 0
+def _only_stand_in(numbers: NDArray[np.int64]) -> int | None:
+    """That of all numbers, at least one; None where they have different ones."""
+    each = numbers.tolist()  # so few, most often, that Python is quicker
+    least = stand_in(min(each))
+    return least if stand_in(max(each)) == least else None
 
 
-def _digits(column: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bytes that each number takes as a varint."""
-    return _VARINT_LIMITS.searchsorted(column.view(np.uint64), side="right") + 1
+def _stand_ins(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """That of each."""
+    bits = 7 * VARYING_DIGITS
+    short = np.where(numbers < 1 << 7, 0, 1 << 7)
+    return np.where((numbers >= 0) & (numbers < 1 << bits), short, numbers >> bits << bits)
 
 
-def _plain(steps: PlainSteps) -> bytearray | None:
-    """Their records, if the numbers of all are as long."""
-    if not steps.step:
+def _plain_form(steps: PlainSteps) -> tuple[int, int] | None:
+    """The stand-ins of step and evaluation, if they are the same at all steps."""
+    if not len(steps):
         return None
-    step, seq = _digits_of(steps.step), _digits_of(steps.seq)
-    if not step or not seq:
-        return None
+    step, seq = _only_stand_in(steps.step), _only_stand_in(steps.seq)
+    return None if step is None or seq is None else (step, seq)
+
+
+def _plain(steps: PlainSteps, head: bytes, step: int, seq: int) -> bytes:
     one = plain_press(steps.pipeline, steps.incarnation, steps.weights, steps.has_base, step, seq)
-    return _Rows(one, steps.cells, steps.step, steps.seq).data
+    # Taken out while it is in use: another thread makes one of its own.
+    copies = one.spare.pop() if one.spare else Copies(one, _SPARE_COPIES)
+    records = head
+    for first in range(0, len(steps), _SPARE_COPIES):
+        part = slice(first, first + _SPARE_COPIES)
+        filled = copies.fill(steps.cells[part], steps.step[part], steps.seq[part])
+        records = b"".join((records, filled))
+    one.spare.append(copies)
+    return records
 
 
-def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form) -> bytearray:
+def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form) -> memoryview:
     one = press(block.pipeline, block.incarnation, form)
-    rows = _Rows(one, _cells(block, part), block.step[part], block.seq[part])
+    rows = Copies(one, part.stop - part.start)
+    records = rows.fill(_cells(block, part), block.step[part], block.seq[part])
     if form.traced:
         ids = b"".join(trace + span for trace, span in filter(None, traces[part]))
         both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
@@ -109,8 +132,18 @@ def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form)
         severity = np.where(nonfinite, SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
         rows.bytes_at("severity", 1)[...] = severity[:, None]
     if form.flagged:
-        rows.write_flags(block.flags[part], np.array(form.wide_flags, bool))
-    return rows.data
+        _write_flags(rows, block.flags[part], np.array(form.wide_flags, bool))
+    return records
+
+
+def _write_flags(rows: Copies, flags: NDArray[np.int32], wide: NDArray[np.bool_]) -> None:
+    """Puts ``[N, T]`` flags of one or two bytes in place."""
+    # tag, length, tag and the first byte; then the second of those that have one
+    ends = np.cumsum(4 + wide)
+    every = rows.bytes_at(names.TERM_FLAGS, int(ends[-1]))
+    first = ends - 1 - wide
+    every[:, first] = flags & 0x7F | np.where(wide, 0x80, 0)
+    every[:, first[wide] + 1] = flags[:, wide] >> 7
 
 
 def _cells(block: StepBlock, part: slice) -> NDArray[np.float64]:
@@ -126,49 +159,3 @@ def _cells(block: StepBlock, part: slice) -> NDArray[np.float64]:
     for i, array in enumerate(arrays):
         cells[:, 6 + i * terms : 6 + (i + 1) * terms] = array[part]
     return cells
-
-
-class _Rows:
-    """Copies of the bytes of one step, with other numbers in each."""
-
-    def __init__(
-        self,
-        form: Press,
-        cells: NDArray[np.float64],
-        step: NDArray[np.int64] | Sequence[int],
-        seq: NDArray[np.int64] | Sequence[int],
-    ) -> None:
-        self._count = count = len(step)
-        self._press = form
-        self.data = bytearray(form.data) * count
-        np.ndarray(count, form.cells.target, self.data)[...] = np.ndarray(
-            count, form.cells.source, cells
-        )
-        numbers = np.array((step, seq), np.int64).view(np.uint64).T[:, :, None]
-        digits = np.right_shift(numbers, form.shifts, order="C")
-        digits |= form.more
-        np.ndarray(count, form.digits.target, self.data)[...] = np.ndarray(
-            count, form.digits.source, digits
-        )
-
-    def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
-        """Puts ``[N, B]`` bytes in place in both records."""
-        slots = self._press.slots
-        first = slots[f"start {what}"]
-        strides = len(self._press.data), slots[f"stop {what}"] - first, 1
-        shape = len(column), 2, column.shape[1]
-        np.ndarray(shape, np.uint8, self.data, first, strides)[...] = column[:, None]
-
-    def write_flags(self, flags: NDArray[np.int32], wide: NDArray[np.bool_]) -> None:
-        """Puts ``[N, T]`` flags of one or two bytes in place."""
-        # tag, length, tag and the first byte; then the second of those that have one
-        ends = np.cumsum(4 + wide)
-        every = self.bytes_at(names.TERM_FLAGS, int(ends[-1]))
-        first = ends - 1 - wide
-        every[:, first] = flags & 0x7F | np.where(wide, 0x80, 0)
-        every[:, first[wide] + 1] = flags[:, wide] >> 7
-
-    def bytes_at(self, slot: str, size: int) -> NDArray[np.uint8]:
-        """``[N, B]``, so many bytes of each step."""
-        shape, strides = (self._count, size), (len(self._press.data), 1)
-        return np.ndarray(shape, np.uint8, self.data, self._press.slots[slot], strides)

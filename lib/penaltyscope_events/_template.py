@@ -6,24 +6,40 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from penaltyscope_events import names
-from penaltyscope_events._protobuf import attribute, message
+from penaltyscope_events._protobuf import attribute, message, varint
 
 SEVERITY_INFO = 9
 SEVERITY_ERROR = 17
 DOUBLE_STRIDE = 11
 """Bytes of a double in an ArrayValue: values (1), length 9, double_value (4), and the double."""
+VARYING_DIGITS = 2
+"""Bytes of a step's or an evaluation's varint that are filled in, if it has so many; further ones
+are the same for thousands that follow each other, and so part of the template."""
+_VARYING_BITS = 7 * VARYING_DIGITS
 
 
 class Form(NamedTuple):
-    """What the lengths of a step's records depend on."""
+    """What the bytes of a step's records depend on, but for the numbers that are filled in."""
 
-    step_digits: int
-    seq_digits: int
+    step: int
+    """What stands for the step and for all others whose records have the same bytes but for
+    ``VARYING_DIGITS``, as ``stand_in`` gives it."""
+    seq: int
     has_base: bool
     traced: bool
     flagged: bool
     wide_flags: tuple[bool, ...]
     """For each term, whether its flags take two bytes."""
+
+
+def stand_in(number: int) -> int:
+    """The least of all numbers that have the varint of this one, but for the varying digits.
+
+    It does not fall when the number rises.
+    """
+    if 0 <= number < 1 << _VARYING_BITS:
+        return 0 if number < 1 << 7 else 1 << 7
+    return number >> _VARYING_BITS << _VARYING_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +93,16 @@ def template(pipeline: str, incarnation: str, terms: int, form: Form) -> Templat
 
 def _head(record: str, form: Form) -> list[_Field]:
     """Both times (1, 11), the severity (2) and the numbers that count."""
-    step, seq = (
-        attribute(name, (1 << 7 * digits) - 1 if digits < 10 else -1)
-        for name, digits in ((names.STEP, form.step_digits), (names.SEQ, form.seq_digits))
-    )
     return [
         _Field(b"\x09" + bytes(8) + b"\x59" + bytes(8), f"{record} times", 17),
         _Field(bytes((0x10, SEVERITY_INFO)), "severity" if record == "stop" else "", 1),
-        _Field(step, f"{record} step", form.step_digits),
-        _Field(seq, f"{record} seq", form.seq_digits),
+        *(
+            _Field(attribute(name, number), f"{record} {what}", len(varint(number)))
+            for what, name, number in (
+                ("step", names.STEP, form.step),
+                ("seq", names.SEQ, form.seq),
+            )
+        ),
     ]
 
 

@@ -47,7 +47,7 @@ def encode_steps(steps: StepBlock | PlainSteps, traces: Sequence[Trace] = ()) ->
         steps: the steps.
         traces: trace id (16 bytes) and span id (8 bytes) of each step, where there was a span.
     """
-    return b"".join((_scope(steps.terms), *encode_records(steps, traces or (None,) * len(steps))))
+    return encode_records(steps, traces or (None,) * len(steps), _scope(steps.terms))
 
 
 def _event_record(event: Event) -> bytes:

@@ -3,7 +3,6 @@
 For the steps of a second, making arrays of what they have in common costs more than encoding them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +24,8 @@ class PlainSteps:
     weights: tuple[float, ...]
     """The same at all steps."""
     has_base: bool
-    step: Sequence[int]
-    seq: Sequence[int]
+    step: NDArray[np.int64]
+    seq: NDArray[np.int64]
     cells: NDArray[np.float64]
     """``[N, 6 + 3 * T]``: start and stop, which are int64 all the same; ``duration``, ``base``,
     ``total``, ``total_gradient_norm``; of the terms ``value``, ``contribution`` and
@@ -47,8 +46,8 @@ class PlainSteps:
             pipeline=self.pipeline,
             incarnation=self.incarnation,
             terms=self.terms,
-            step=np.array(self.step, np.int64),
-            seq=np.array(self.seq, np.int64),
+            step=self.step,
+            seq=self.seq,
             stop_ns=cells.view(np.int64)[:, 1],
             duration=cells[:, 2],
             base=cells[:, 3],

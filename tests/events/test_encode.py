@@ -127,8 +127,8 @@ def test_plain_steps_are_encoded_as_their_block_is(
         terms=tuple(f"term {t}" for t in range(terms)),
         weights=tuple(random.normal(size=terms).tolist()),
         has_base=has_base,
-        step=range(first, first + count),
-        seq=range(count),
+        step=np.arange(first, first + count),
+        seq=np.arange(count),
         cells=cells,
     )
     assert encode_steps(steps) == encode_steps(steps.block())

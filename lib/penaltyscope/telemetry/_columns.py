@@ -56,8 +56,8 @@ def steps_of(rows: Stretch, cells: Numbers, incarnation: str) -> Steps:
         terms=layout.terms,
         weights=known or (),
         has_base=first.has_base,
-        step=rows.step,
-        seq=rows.seq,
+        step=np.array(rows.step, np.int64),
+        seq=np.array(rows.seq, np.int64),
         cells=sheet,
     )
     return Steps(plain if known is not None else plain.block(weight, flags), *traces(rows.contexts))
