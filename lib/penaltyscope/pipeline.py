@@ -316,7 +316,7 @@ class Pipeline(nn.Module):
             dtype=done.total.dtype,
             tap=done.tap,
             gram=done.gram,
-            times=stamped(time.time_ns(), time.perf_counter() - started),
+            stamp=stamped(self.step, time.time_ns(), time.perf_counter() - started),
         )
         loss = done.total if base is None else base + done.total
         return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)

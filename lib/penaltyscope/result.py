@@ -14,12 +14,12 @@ from penaltyscope._weights import constant, weight_tensor
 from penaltyscope.gradients import cosines, shares
 
 _HOST = torch.device("cpu")
-_TIMES = struct.Struct("2qd")
+_STAMP = struct.Struct("3qd")
 
 
-def stamped(stop_ns: int, duration: float) -> bytes:
-    """Start and end in nanoseconds of Unix time, as int64, and seconds between, as float64."""
-    return _TIMES.pack(stop_ns - int(duration * 1e9), stop_ns, duration)
+def stamped(step: int, stop_ns: int, duration: float) -> bytes:
+    """Step, start and end in nanoseconds of Unix time as int64, and seconds between as float64."""
+    return _STAMP.pack(step, stop_ns - int(duration * 1e9), stop_ns, duration)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +64,9 @@ class Statistics:
     """The numbers of one evaluation, on their device, without a graph. Nothing waits for them."""
 
     step: int
-    times: bytes
-    """When it began and ended, and how long it took, as ``stamped`` packs them: whoever keeps many
-    has one thing to keep of each."""
+    stamp: bytes
+    """The step, when it began and ended, and how long it took, as ``stamped`` packs them: whoever
+    keeps many has one thing to keep of each."""
     layout: Layout
     weights: tuple[float | Tensor, ...]
     """As they were set or scheduled; numbers are not rounded to the values' dtype."""
@@ -86,13 +86,13 @@ class Statistics:
     @property
     def stop_ns(self) -> int:
         """When it ended, Unix time in nanoseconds."""
-        stop_ns: int = _TIMES.unpack(self.times)[1]
+        stop_ns: int = _STAMP.unpack(self.stamp)[2]
         return stop_ns
 
     @property
     def duration(self) -> float:
         """Seconds on the calling thread."""
-        duration: float = _TIMES.unpack(self.times)[2]
+        duration: float = _STAMP.unpack(self.stamp)[3]
         return duration
 
     @property

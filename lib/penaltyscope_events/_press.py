@@ -29,7 +29,7 @@ _TIME_STRIDE = 9
 """Bytes from the time of a record to the time it was observed: the one, and the other's tag."""
 
 _LOW = np.arange(1 << 7 * VARYING_DIGITS, dtype="<u2")
-_LOW_BITS = np.int64(len(_LOW) - 1)
+_LOW_BITS = len(_LOW) - 1
 _ONE_DIGIT = _LOW[: 1 << 7].astype("u1")
 _LAST_DIGITS = _LOW & 0x7F | 0x80 | _LOW >> 7 << 8
 """The varying digits of a varint, by the low bits of its number."""
@@ -41,9 +41,9 @@ class _Columns(NamedTuple):
 
     cells: slice
     offset: int
-    count: int
+    repeats: int
     stride: int
-    """Bytes from one number to the next; a single column goes to ``count`` places."""
+    """Bytes from one number to the next; a single column goes to as many places as it repeats."""
 
 
 class _Digits(NamedTuple):
@@ -123,8 +123,8 @@ class Copies:
         self._count = count
         self._data = bytearray(press.data) * count
         self._columns = [
-            (cells, self._view("<f8", offset, (count, stride)))
-            for cells, offset, count, stride in press.columns
+            (cells, self._view("<f8", offset, (repeats, stride)))
+            for cells, offset, repeats, stride in press.columns
         ]
         self._digits = [
             (table, self._view(table.dtype, offset, (2, stride)))
@@ -132,14 +132,25 @@ class Copies:
         ]
 
     def fill(
-        self, cells: NDArray[np.float64], step: NDArray[np.int64], seq: NDArray[np.int64]
+        self, cells: NDArray[np.float64], step: NDArray[np.int64], seq: NDArray[np.int64] | int
     ) -> memoryview:
-        """Puts the numbers of so many steps in place, and returns their bytes."""
+        """Puts the numbers of so many steps in place, and returns their bytes.
+
+        Args:
+            cells: as the press takes them.
+            step: of each.
+            seq: of each, or that of the first, with the others one after the other.
+        """
         count = len(cells)
         for columns, places in self._columns:
             places[:count] = cells[:, columns]
         for (table, places), numbers in zip(self._digits, (step, seq), strict=True):
-            places[:count] = table.take(numbers & _LOW_BITS)[:, None]
+            if isinstance(numbers, int):
+                first = numbers & _LOW_BITS
+                digits = table[first : first + count]
+            else:
+                digits = table.take(numbers & _LOW_BITS)
+            places[:count] = digits[:, None]
         return memoryview(self._data)[: count * len(self._press.data)]
 
     def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
@@ -153,7 +164,9 @@ class Copies:
         """``[N, B]``, so many bytes of each step."""
         return self._view("u1", self._press.slots[slot], (size, 1))
 
-    def _view(self, dtype: Any, offset: int, *axes: tuple[int, int]) -> NDArray[Any]:
+    def _view(
+        self, dtype: np.dtype[Any] | str, offset: int, *axes: tuple[int, int]
+    ) -> NDArray[Any]:
         """``[N, ...]``, with the lengths and strides of further axes."""
         shape, strides = zip((self._count, len(self._press.data)), *axes, strict=True)
         return np.ndarray(shape, dtype, self._data, offset, strides)

@@ -102,8 +102,8 @@ def _plain_form(steps: PlainSteps) -> tuple[int, int] | None:
     """The stand-ins of step and evaluation, if they are the same at all steps."""
     if not len(steps):
         return None
-    step, seq = _only_stand_in(steps.step), _only_stand_in(steps.seq)
-    return None if step is None or seq is None else (step, seq)
+    step, seq = _only_stand_in(steps.step), stand_in(steps.seq[0])
+    return None if step is None or seq != stand_in(steps.seq[-1]) else (step, seq)
 
 
 def _plain(steps: PlainSteps, head: bytes, step: int, seq: int) -> bytes:
@@ -113,7 +113,7 @@ def _plain(steps: PlainSteps, head: bytes, step: int, seq: int) -> bytes:
     records = head
     for first in range(0, len(steps), _SPARE_COPIES):
         part = slice(first, first + _SPARE_COPIES)
-        filled = copies.fill(steps.cells[part], steps.step[part], steps.seq[part])
+        filled = copies.fill(steps.cells[part], steps.step[part], steps.seq[first])
         records = b"".join((records, filled))
     one.spare.append(copies)
     return records

@@ -3,6 +3,7 @@
 For the steps of a second, making arrays of what they have in common costs more than encoding them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,8 @@ class PlainSteps:
     """The same at all steps."""
     has_base: bool
     step: NDArray[np.int64]
-    seq: NDArray[np.int64]
+    seq: Sequence[int]
+    """One after the other."""
     cells: NDArray[np.float64]
     """``[N, 6 + 3 * T]``: start and stop, which are int64 all the same; ``duration``, ``base``,
     ``total``, ``total_gradient_norm``; of the terms ``value``, ``contribution`` and
@@ -47,7 +49,7 @@ class PlainSteps:
             incarnation=self.incarnation,
             terms=self.terms,
             step=self.step,
-            seq=self.seq,
+            seq=np.array(self.seq, np.int64),
             stop_ns=cells.view(np.int64)[:, 1],
             duration=cells[:, 2],
             base=cells[:, 3],

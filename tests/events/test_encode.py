@@ -128,7 +128,7 @@ def test_plain_steps_are_encoded_as_their_block_is(
         weights=tuple(random.normal(size=terms).tolist()),
         has_base=has_base,
         step=np.arange(first, first + count),
-        seq=np.arange(count),
+        seq=range(count),
         cells=cells,
     )
     assert encode_steps(steps) == encode_steps(steps.block())

@@ -166,16 +166,11 @@ class Captures:
         # Nobody on the host saw when they were: evenly spread since the last look.
         times = np.linspace(before, now, len(numbers) + 1)[1:].astype(np.int64).tolist()
         pipeline, _, statistics, context, mark = captured.row
-        rows: list[Row] = [
-            (
-                pipeline,
-                first + i,
-                replace(statistics, step=statistics.step + first + i, times=stamped(t, 0.0)),
-                context,
-                mark,
-            )
-            for i, t in enumerate(times)
-        ]
+        rows: list[Row] = []
+        for seq, stop_ns in enumerate(times, start=first):
+            step = statistics.step + seq
+            at = replace(statistics, step=step, stamp=stamped(step, stop_ns, 0.0))
+            rows.append((pipeline, seq, at, context, mark))
         # Numbered on the device, so in an incarnation of their own.
         if not rows:
             return []

@@ -20,10 +20,12 @@ from penaltyscope.telemetry._digits import (
     OF_A_NUMBER,
     OF_AN_INTEGER,
     Patterns,
+    of_size,
     patterns,
+    repeated,
     round_off,
 )
-from penaltyscope.telemetry._rows import TIMES, Stretch, brought_width, weights_on_device
+from penaltyscope.telemetry._rows import STAMP, Stretch, brought_width, weights_on_device
 from penaltyscope.telemetry._spanned import traces
 from penaltyscope.telemetry._transfer import Numbers
 from penaltyscope_events import PlainSteps, TermFlag, complete_flags
@@ -37,27 +39,27 @@ _LARGE_SCALE = 256.0
 
 def steps_of(rows: Stretch, cells: Numbers, incarnation: str) -> Steps:
     """The steps of one stretch, whose cells were gathered and brought here."""
-    first = rows.statistics[0]
+    first = rows.first
     layout, ordinary = first.layout, _ordinary(cells)
     plan = _plan(layout, first.has_base, first.dtype)
     # Side by side, so that all are taken over and rounded at once.
     sheet = cells.take(plan.order, axis=1)
-    known = _known_weights(rows.weights) if ordinary and plan.steady else None
+    steady = ordinary and plan.steady and rows.seq[-1] - rows.seq[0] == len(rows.seq) - 1
+    known = _known_weights(rows.weights) if steady else None
     if known is not None:
-        contribution = sheet[:, plan.contribution]
-        contribution *= _array(known)
+        sheet *= of_size(_factors(known), len(sheet))
     else:
         weight, flags = _complete(rows, cells, sheet, finite=ordinary)
     if plan.patterns is not None:
         round_off(sheet, plan.patterns, ordinary=ordinary)
     plain = PlainSteps(
-        pipeline=rows.pipelines[0].name,
+        pipeline=rows.pipeline.name,
         incarnation=incarnation,
         terms=layout.terms,
         weights=known or (),
         has_base=first.has_base,
-        step=np.array(rows.step, np.int64),
-        seq=np.array(rows.seq, np.int64),
+        step=cells.view(np.int64)[:, 0],
+        seq=rows.seq,
         cells=sheet,
     )
     return Steps(plain if known is not None else plain.block(weight, flags), *traces(rows.contexts))
@@ -68,8 +70,6 @@ class _Plan(NamedTuple):
 
     order: NDArray[np.intp]
     """For each column of a sheet the cell that it begins with, where there is one."""
-    contribution: slice
-    """Columns of a sheet."""
     steady: bool
     """Whether every term counts and is measured, and nothing has to be put together."""
     patterns: Patterns | None
@@ -88,7 +88,6 @@ def _plan(layout: Layout, has_base: bool, dtype: torch.dtype) -> _Plan:
     )
     return _Plan(
         order=_order(layout, has_base),
-        contribution=slice(6 + terms, 6 + 2 * terms),
         steady=not layout.tapped
         and len(layout.known_sums) == 1
         and all(layout.active)
@@ -98,11 +97,11 @@ def _plan(layout: Layout, has_base: bool, dtype: torch.dtype) -> _Plan:
 
 
 def _order(layout: Layout, has_base: bool) -> NDArray[np.intp]:
-    terms, norms, sums = (TIMES + sum(layout.parts[:n]) for n in (1, 2, 3))
-    total = TIMES + sum(layout.parts)
+    terms, norms, sums = (STAMP + sum(layout.parts[:n]) for n in (1, 2, 3))
+    total = STAMP + sum(layout.parts)
     norm_of = {term: norms + i for i, (term, _) in enumerate(layout.known)}
-    scalars = 0, 1, 2, total + has_base, total, sums
-    values = range(TIMES, terms)
+    scalars = 1, 2, 3, total + has_base, total, sums
+    values = range(STAMP, terms)
     known = (norm_of.get(term, 0) for term in range(len(values)))
     return np.array((*scalars, *values, *values, *known), np.intp)
 
@@ -127,17 +126,19 @@ def _known_weights(weights: Sequence[tuple[float | Tensor, ...]]) -> tuple[float
 
 
 @lru_cache(maxsize=64)
-def _array(weights: tuple[float, ...]) -> Numbers:
-    return np.array(weights, np.float64)
+def _factors(weights: tuple[float, ...]) -> Numbers:
+    """What makes contributions of values in a sheet, and leaves all else, times too, as it is."""
+    ones = (1.0,) * len(weights)
+    return repeated(np.array((*(1.0,) * 6, *ones, *weights, *ones)))
 
 
 def _complete(
     rows: Stretch, cells: Numbers, sheet: Numbers, *, finite: bool
 ) -> tuple[Numbers, NDArray[np.int32]]:
     """Fills in what is not the same for all steps; returns their weights and flags."""
-    statistics = rows.statistics[0]
+    statistics = rows.first
     layout = statistics.layout
-    parts = _split(statistics, cells[:, TIMES:])
+    parts = _split(statistics, cells[:, STAMP:])
     columns = _columns(sheet, len(layout.terms))
     weights = _weights(rows, parts.weights)
     _contribute(layout, weights, columns)
@@ -199,7 +200,7 @@ def _split(statistics: Statistics, numbers: Numbers) -> _Parts:
 def _weights(rows: Stretch, held: Numbers) -> Numbers:
     """``[N, T]``, or ``[1, T]`` where all are the same."""
     each, first = rows.weights, rows.weights[0]
-    on_device = weights_on_device(rows.statistics[0])
+    on_device = weights_on_device(rows.first)
     if not on_device:
         same = each.count(first) == len(each)
         return np.array([first] if same else each, np.float64).reshape(-1, len(first))

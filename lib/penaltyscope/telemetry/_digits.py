@@ -1,9 +1,12 @@
 """Digits that nobody computed are noise: zeros in their place compress much better."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Number = TypeVar("Number", np.float64, np.int64)
 
 _FRACTION_BITS = 52
 """Of a double."""
@@ -16,14 +19,28 @@ OF_A_NORM = 20
 
 
 Patterns = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""``[C]``: half of the last digit that is kept, and where the kept ones are."""
+"""``[R, C]``: half of the last digit that is kept, and where the kept ones are."""
+_ROWS = 256
 
 
 def patterns(bits: Sequence[int]) -> Patterns:
     """For each column how many bits of the fraction are kept, as ``round_off`` needs it."""
     dropped = _FRACTION_BITS - np.array(bits, np.int64)
     one = np.int64(1)
-    return (one << dropped) >> one, -(one << dropped)
+    return repeated((one << dropped) >> one), repeated(-(one << dropped))
+
+
+def repeated(row: NDArray[Number]) -> NDArray[Number]:
+    """``[R, C]``, a row as often as ``of_size`` may ask for it."""
+    return np.tile(row, (_ROWS, 1))
+
+
+def of_size(rows: NDArray[Number], count: int) -> NDArray[Number]:
+    """``[N, C]``, or what NumPy repeats as often.
+
+    It repeats by a way of its own, whose code has to be fetched after a second of training.
+    """
+    return rows[: count if count <= _ROWS else 1]
 
 
 def round_off(numbers: NDArray[np.float64], patterns: Patterns, *, ordinary: bool) -> None:
@@ -34,7 +51,7 @@ def round_off(numbers: NDArray[np.float64], patterns: Patterns, *, ordinary: boo
         patterns: which digits are kept.
         ordinary: that all are finite, and none so large that rounding could make it infinite.
     """
-    half, kept = patterns
+    half, kept = (of_size(part, len(numbers)) for part in patterns)
     before = None if ordinary else numbers.copy()
     pattern = numbers.view(np.int64)
     pattern += half

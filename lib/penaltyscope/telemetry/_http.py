@@ -31,7 +31,8 @@ class Response(NamedTuple):
     body: bytes
 
 
-_ACCEPTED = Response(200, {"content-length": "0"}, b"")
+ACCEPTED = Response(200, {"content-length": "0"}, b"")
+"""A yes that says nothing else."""
 
 
 class Connection:
@@ -99,7 +100,7 @@ class Connection:
         try:
             self._stream.send(b"", timeout_seconds)
             if self._stream.accepted():
-                response, reusable = _ACCEPTED, True
+                response, reusable = ACCEPTED, True
             else:
                 response, reusable = _read(self._stream)
         except BlockingIOError:

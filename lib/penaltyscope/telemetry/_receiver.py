@@ -8,7 +8,7 @@ import logging
 from importlib.metadata import version
 
 from penaltyscope.telemetry._environment import Destination
-from penaltyscope.telemetry._http import Connection, Response
+from penaltyscope.telemetry._http import ACCEPTED, Connection, Response
 from penaltyscope.telemetry._outbox import Request
 from penaltyscope_events.delivery import (
     DENIED,
@@ -65,6 +65,9 @@ class Receiver:
         except OSError:
             self.underway = None
             return False
+        if self._response is ACCEPTED and self._reachable:  # as most often
+            self.underway = self._response = None
+            return True
         if self._response.status in _NOT_FOR_GOOD:
             return False
         return self.deliver(self.underway, 0.0) is None

@@ -9,7 +9,7 @@ import torch
 import penaltyscope as ps
 from penaltyscope.telemetry._columns import _ordinary
 from penaltyscope.telemetry._rows import (
-    TIMES,
+    STAMP,
     Row,
     cells_at_hand,
     cells_of,
@@ -39,11 +39,11 @@ def test_a_stretch_ends_where_numbers_are_no_longer_at_hand() -> None:
     ]
     first, second = stretches(found)
     assert (first, second) == (stretch(found[:2]), stretch(found[2:]))
-    assert first.at_hand
-    assert not second.at_hand
+    assert not first.rows
+    assert second.rows
     numbers = gather(second).numpy()
-    assert np.array_equal(cells_at_hand(first)[:, TIMES:], numbers)
-    times = cells_of(second, numbers).view(np.int64)[:, 1]
+    assert np.array_equal(cells_at_hand(first)[:, STAMP:], numbers)
+    times = cells_of(second, numbers).view(np.int64)[:, 2]
     assert times.tolist() == [row[2].stop_ns for row in found[2:]]
 
 
