@@ -12,7 +12,6 @@ from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._columns import steps_of
 from penaltyscope.telemetry._cuda import CudaDevice, DeviceTransfer
 from penaltyscope.telemetry._rows import (
-    Alike,
     Row,
     Stretch,
     cells_at_hand,
@@ -64,7 +63,7 @@ class Carrier:
         """Whether numbers of the device are not on the host anyway."""
         return not isinstance(self.transfer(device), HostTransfer)
 
-    def bring(self, rows: Sequence[Row | Alike]) -> list[Steps]:
+    def bring(self, rows: Sequence[Row]) -> list[Steps]:
         """Takes rows on their way; the columns of what has arrived. Waits for nothing."""
         try:
             self._loads.extend(map(_Load, stretches(rows)))
@@ -85,7 +84,7 @@ class Carrier:
         return arrived
 
     def _cells(self, load: _Load) -> Numbers | None:
-        if not load.rows.rows:
+        if load.rows.at_hand:
             return cells_at_hand(load.rows)
         self._begin()
         if load.copy is None or not load.copy.ready():
@@ -94,9 +93,9 @@ class Carrier:
 
     def _begin(self) -> None:
         for load in self._loads:
-            if load.copy is None and load.rows.rows:
-                device = load.rows.first.device
-                marks = {row[4] for row in load.rows.rows}
+            if load.copy is None and not load.rows.at_hand:
+                device = load.rows.statistics[0].device
+                marks = set(load.rows.marks)
                 load.copy = self.transfer(device).begin(partial(gather, load.rows), marks)
                 if load.copy is None:
                     return

@@ -39,7 +39,7 @@ _LARGE_SCALE = 256.0
 
 def steps_of(rows: Stretch, cells: Numbers, incarnation: str) -> Steps:
     """The steps of one stretch, whose cells were gathered and brought here."""
-    first = rows.first
+    first = rows.statistics[0]
     layout, ordinary = first.layout, _ordinary(cells)
     plan = _plan(layout, first.has_base, first.dtype)
     # Side by side, so that all are taken over and rounded at once.
@@ -53,7 +53,7 @@ def steps_of(rows: Stretch, cells: Numbers, incarnation: str) -> Steps:
     if plan.patterns is not None:
         round_off(sheet, plan.patterns, ordinary=ordinary)
     plain = PlainSteps(
-        pipeline=rows.pipeline.name,
+        pipeline=rows.pipelines[0].name,
         incarnation=incarnation,
         terms=layout.terms,
         weights=known or (),
@@ -136,7 +136,7 @@ def _complete(
     rows: Stretch, cells: Numbers, sheet: Numbers, *, finite: bool
 ) -> tuple[Numbers, NDArray[np.int32]]:
     """Fills in what is not the same for all steps; returns their weights and flags."""
-    statistics = rows.first
+    statistics = rows.statistics[0]
     layout = statistics.layout
     parts = _split(statistics, cells[:, STAMP:])
     columns = _columns(sheet, len(layout.terms))
@@ -200,7 +200,7 @@ def _split(statistics: Statistics, numbers: Numbers) -> _Parts:
 def _weights(rows: Stretch, held: Numbers) -> Numbers:
     """``[N, T]``, or ``[1, T]`` where all are the same."""
     each, first = rows.weights, rows.weights[0]
-    on_device = weights_on_device(rows.first)
+    on_device = weights_on_device(rows.statistics[0])
     if not on_device:
         same = each.count(first) == len(each)
         return np.array([first] if same else each, np.float64).reshape(-1, len(first))

@@ -51,7 +51,7 @@ def round_off(numbers: NDArray[np.float64], patterns: Patterns, *, ordinary: boo
         patterns: which digits are kept.
         ordinary: that all are finite, and none so large that rounding could make it infinite.
     """
-    half, kept = (of_size(part, len(numbers)) for part in patterns)
+    half, kept = of_size(patterns[0], len(numbers)), of_size(patterns[1], len(numbers))
     before = None if ordinary else numbers.copy()
     pattern = numbers.view(np.int64)
     pattern += half

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from penaltyscope.pipeline import Observer, Pipeline
 from penaltyscope.result import PipelineResult, Statistics
-from penaltyscope.telemetry._rows import Alike, Row, at_hand
+from penaltyscope.telemetry._rows import Row
 from penaltyscope.telemetry._spanned import ReadContext
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ class Feed(Observer):
     __slots__ = (
         "_append",
         "_careful_at",
-        "_kind",
-        "_last_kind",
-        "_like",
         "_next_sample",
         "_raised",
         "_read_context",
@@ -44,17 +41,11 @@ class Feed(Observer):
     )
 
     def __init__(
-        self, recorder: "Recorder", append: Callable[[Row | Alike], None], read_context: ReadContext
+        self, recorder: "Recorder", append: Callable[[Row], None], read_context: ReadContext
     ) -> None:
         self._recorder = recorder
         self._append = append
         self._read_context = read_context
-        self._kind: tuple[object, ...] = ()
-        """What evaluations have in common of which only the cells are kept."""
-        self._like: Row
-        """One of them."""
-        self._last_kind: tuple[object, ...] = ()
-        """That of the last evaluation of which all was kept."""
         self._transfer: Transfer | None = None
         """From the device of the last evaluations; None where that is the host."""
         self._seq = 0
@@ -76,26 +67,14 @@ class Feed(Observer):
         """Leaves the evaluation in the ring.
 
         Called right after the evaluation, when nothing of ours is in the processor's caches: what
-        counts here is how few things are touched. That is also why of an evaluation like those
-        before only the cells are kept: later each object would have to be fetched.
+        counts here is how few things are touched.
         """
         seq, statistics = self._seq, result.statistics
         if seq < self._careful_at and not statistics.alarming:
             # Read before they are called: the interpreter would look for methods in the class.
-            append, read_context, numbers = self._append, self._read_context, statistics.numbers
-            kind = (
-                statistics.layout,
-                statistics.has_base,
-                statistics.dtype,
-                statistics.weights,
-                type(numbers),
-                read_context(None),
-            )
-            if kind == self._kind:
-                append((self._like, seq, statistics.stamp + numbers))  # type: ignore[operator]
-                self._seq = seq + 1
-            else:
-                self._append_row(pipeline, statistics, None)
+            append, read_context = self._append, self._read_context
+            append((pipeline, seq, statistics, read_context(None), None))
+            self._seq = seq + 1
         else:
             self._append_with_care(pipeline, statistics)
 
@@ -107,7 +86,7 @@ class Feed(Observer):
 
     def silence(self) -> None:
         """Keeps nothing from now on."""
-        self._append = deque[Row | Alike](maxlen=0).append
+        self._append = deque[Row](maxlen=0).append
 
     def _append_with_care(self, pipeline: Pipeline, statistics: Statistics) -> None:
         seq = self._seq
@@ -124,32 +103,12 @@ class Feed(Observer):
                 self._recorder.captures.capture(pipeline, statistics, self._transfer)
                 return
             self._recorder.captures.prepare(statistics)
-        self._append_row(pipeline, statistics, mark)
+        self._append((pipeline, seq, statistics, self._read_context(None), mark))
+        self._seq = seq + 1
         if sampled:
             self._account(started)
         if statistics.alarming:
             self._recorder.alarm()
-
-    def _append_row(self, pipeline: Pipeline, statistics: Statistics, mark: object) -> None:
-        numbers, context = statistics.numbers, self._read_context(None)
-        kind = (
-            statistics.layout,
-            statistics.has_base,
-            statistics.dtype,
-            statistics.weights,
-            type(numbers),
-            context,
-        )
-        if kind == self._kind and isinstance(numbers, bytes):
-            self._append((self._like, self._seq, statistics.stamp + numbers))
-        else:
-            row = pipeline, self._seq, statistics, context, mark
-            # Under a schedule no weights come twice: there no row would have one that is like it.
-            if kind == self._last_kind and at_hand(statistics):
-                self._kind, self._like = kind, row
-            self._last_kind = kind
-            self._append(row)
-        self._seq += 1
 
     def _account(self, started_ns: int) -> None:
         appended_ns = time.perf_counter_ns()

@@ -7,7 +7,7 @@ appended, taken and is still there tells how many are gone.
 from collections import deque
 from collections.abc import Callable
 
-from penaltyscope.telemetry._rows import Alike, Row, all_alike
+from penaltyscope.telemetry._rows import Row
 
 _FIRST_PATIENCE_SECONDS = 60.0
 """How long the first backward pass may take; it may include a compilation."""
@@ -18,10 +18,10 @@ class Ring:
     """References to the tensors of single evaluations, in order."""
 
     def __init__(self, capacity: int, time_ns: Callable[[], int]) -> None:
-        self._rows: deque[Row | Alike] = deque(maxlen=capacity)
+        self._rows: deque[Row] = deque(maxlen=capacity)
         self.append = self._rows.append
         """Adds an evaluation, in place of the oldest in a full ring."""
-        self._held: list[Row | Alike] = []
+        self._held: list[Row] = []
         """Taken out of the ring, but the norms of the first are not there yet."""
         self._taken = 0
         self._overrun = 0
@@ -33,7 +33,7 @@ class Ring:
         """Whether the last ``take`` left rows whose norms it waits for."""
         return bool(self._held)
 
-    def take(self, most: int, *, final: bool) -> list[Row | Alike]:
+    def take(self, most: int, *, final: bool) -> list[Row]:
         """The next rows whose norms are there; one that waited too long goes without."""
         rows = self._held
         # Nobody else takes any, so these are there, whatever is appended meanwhile.
@@ -50,15 +50,16 @@ class Ring:
         self._overrun = max(self._overrun, appended - kept)
         return self._overrun
 
-    def _settled(self, rows: list[Row | Alike]) -> int:
+    def _settled(self, rows: list[Row]) -> int:
         """How many of the first rows need not be waited for."""
-        if not rows or all_alike(rows):
+        taps = [row[2].tap for row in rows]
+        if taps.count(None) == len(rows):
             return len(rows)
         now = self._time_ns()
-        for count, row in enumerate(rows):
-            if len(row) == 3 or (tap := row[2].tap) is None:
-                continue
+        for count, (row, tap) in enumerate(zip(rows, taps, strict=True)):
             statistics = row[2]
+            if tap is None:
+                continue
             if tap.settled_ns:
                 self._be_patient((tap.settled_ns - statistics.stop_ns) / 1e9)
             elif (now - statistics.stop_ns) / 1e9 < self._patience_seconds:

@@ -1,8 +1,9 @@
 """Evaluations as the training thread left them, and their numbers side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -17,104 +18,84 @@ Row = tuple[Pipeline, int, Statistics, Context | None, object]
 """One evaluation: pipeline, seq, numbers, OpenTelemetry's context if there is one, and what a copy
 of its numbers has to wait for."""
 
-Alike = tuple[Row, int, bytes]
-"""One evaluation of which another, of the same pipeline, tells all but the seq and the cells."""
-
 
 @dataclass(slots=True)
 class Stretch:
-    """Evaluations of one kind in order."""
+    """Evaluations of one kind in order, column by column."""
 
-    pipeline: Pipeline
-    first: Statistics
-    """Of one of them."""
+    pipelines: Sequence[Pipeline]
     seq: Sequence[int]
+    statistics: Sequence[Statistics]
     contexts: Sequence[Context | None]
+    marks: Sequence[object]
+    layouts: Sequence[Layout]
+    bases: Sequence[bool]
+    numbers: Sequence[bytes | Tensor]
     weights: Sequence[tuple[float | Tensor, ...]]
-    cells: Sequence[bytes]
-    """As ``cells_at_hand`` joins them; without numbers where those are in tensors."""
-    rows: Sequence[Row]
-    """Empty where no tensor has to be touched for the numbers."""
+    stamps: Sequence[bytes]
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether no tensor has to be touched for the numbers."""
+        # Those of one kind are all of one type.
+        return not self.layouts[0].tapped and isinstance(self.numbers[0], bytes)
 
 
 STAMP = 4
 """Cells of one evaluation before its numbers: step, start and stop, which are int64, and
 duration."""
+_COLUMNS = attrgetter("layout", "has_base", "numbers", "weights", "stamp")
 
 
-def stretches(rows: Sequence[Row | Alike]) -> list[Stretch]:
+def stretches(rows: Sequence[Row]) -> list[Stretch]:
     """The rows in order, cut where the pipeline, its layout or the kind of its weights changes."""
     if not rows:
         return []
-    like = rows[0][0]
-    if isinstance(like, tuple) and [row[0] for row in rows].count(like) == len(rows):
-        return [_stretch_alike(rows)]  # as most often
+    whole = stretch(rows)
+    columns = whole.pipelines, whole.layouts, whole.bases
+    same = all(column.count(column[0]) == len(rows) for column in columns)
+    if same and set(map(type, whole.numbers)) == {bytes}:  # as most often
+        return [whole]
     return [stretch(list(part)) for _, part in groupby(rows, key=_kind)]
 
 
-def all_alike(rows: Sequence[Row | Alike]) -> bool:
-    """Whether each is like another."""
-    return set(map(len, rows)) == {3}
+def stretch(rows: Sequence[Row]) -> Stretch:
+    """Rows of one kind, at least one, column by column."""
+    # All in one pass: after a second of training each of these objects has to be fetched.
+    columns = zip(*rows, strict=True)
+    statistics = [row[2] for row in rows]
+    return Stretch(*columns, *zip(*map(_COLUMNS, statistics), strict=True))
 
 
-def at_hand(statistics: Statistics) -> bool:
-    """Whether no tensor has to be touched for the numbers."""
-    return not statistics.layout.tapped and isinstance(statistics.numbers, bytes)
-
-
-def stretch(rows: Sequence[Row | Alike]) -> Stretch:
-    """Rows of one kind, at least one."""
-    whole = [row[0] if len(row) == 3 else row for row in rows]
-    pipelines, _, statistics, contexts, _ = zip(*whole, strict=True)
-    here = at_hand(statistics[0])
-    return Stretch(
-        pipeline=pipelines[0],
-        first=statistics[0],
-        seq=[row[1] for row in rows],
-        contexts=contexts,
-        weights=[one.weights for one in statistics],
-        cells=[row[2] if len(row) == 3 else _cells(row[2], with_numbers=here) for row in rows],
-        rows=() if here else whole,
-    )
-
-
-def _stretch_alike(rows: Sequence[Row | Alike]) -> Stretch:
-    # After a second of training each object has to be fetched: of these there are the fewest.
-    (like, *_), seq, cells = zip(*rows, strict=True)
-    pipeline, _, first, context, _ = like
-    count = len(rows)
-    return Stretch(pipeline, first, seq, (context,) * count, (first.weights,) * count, cells, ())
-
-
-def _cells(statistics: Statistics, *, with_numbers: bool) -> bytes:
-    numbers = statistics.numbers
-    return statistics.stamp + numbers if with_numbers else statistics.stamp  # type: ignore[operator]
-
-
-def _kind(row: Row | Alike) -> tuple[object, ...]:
-    pipeline, _, statistics, *_ = row[0] if len(row) == 3 else row
-    kind = id(pipeline), id(statistics.layout), statistics.has_base, at_hand(statistics)
+def _kind(row: Row) -> tuple[object, ...]:
+    statistics = row[2]
+    at_hand = isinstance(statistics.numbers, bytes)
+    kind = id(row[0]), id(statistics.layout), statistics.has_base, at_hand
     if statistics.on_host:
         return kind
     return *kind, *(isinstance(weight, Tensor) for weight in statistics.weights)
 
 
 def cells_at_hand(rows: Stretch) -> Numbers:
-    """The cells of rows that are at hand; of others those before their numbers."""
-    together = b"".join(rows.cells)
-    count = len(rows.seq)
-    return np.ndarray((count, len(together) // (8 * count)), np.float64, together)
+    """The cells of rows that are at hand."""
+    pairs = zip(rows.stamps, rows.numbers, strict=True)
+    return _side_by_side(chain.from_iterable(pairs), len(rows.seq))  # type: ignore[arg-type]
 
 
 def cells_of(rows: Stretch, numbers: Numbers) -> Numbers:
     """The cells of rows whose numbers were gathered."""
-    return np.hstack((cells_at_hand(rows), numbers))
+    return np.hstack((_side_by_side(rows.stamps, len(rows.seq)), numbers))
+
+
+def _side_by_side(parts: Iterable[bytes], count: int) -> Numbers:
+    together = b"".join(parts)
+    return np.ndarray((count, len(together) // (8 * count)), np.float64, together)
 
 
 def gather(rows: Stretch) -> Tensor:
     """``[N, W]``: the rows' numbers side by side on their device: forward, weights, backward."""
-    statistics = [row[2] for row in rows.rows]
-    parts = [_forward([s.numbers for s in statistics])]
+    statistics = rows.statistics
+    parts = [_forward(rows.numbers)]
     for held in zip(*map(_held, statistics), strict=True):
         # A weight may live on another device than the numbers.
         parts.append(_stacked([weight.to(parts[0]).reshape(1) for weight in held]))

@@ -89,7 +89,7 @@ def test_a_drain_reads_all_its_steps_with_a_handful_of_operations(
     assert operations.compute in counts, operations.counts
 
 
-def test_a_recorded_step_keeps_three_objects_and_nothing_else() -> None:
+def test_a_recorded_step_keeps_two_objects_and_nothing_else() -> None:
     training = Training(CLOSED)
     training.watch()
     result = training.step()
@@ -102,8 +102,8 @@ def test_a_recorded_step_keeps_three_objects_and_nothing_else() -> None:
             call(training.pipeline, result)
         return (sys.getallocatedblocks() - before) / (10 * STEPS)
 
-    # The tuple, the number and the cells; now and then the ring's next block.
-    assert blocks(training.feed.on_stop) < 3.2
+    # The tuple and the number; now and then the ring's next block.
+    assert blocks(training.feed.on_stop) < 2.2
     assert blocks(lambda *_: None) < 0.1, "the count sees what is kept, not what passes"
 
 

@@ -39,8 +39,8 @@ def test_a_stretch_ends_where_numbers_are_no_longer_at_hand() -> None:
     ]
     first, second = stretches(found)
     assert (first, second) == (stretch(found[:2]), stretch(found[2:]))
-    assert not first.rows
-    assert second.rows
+    assert first.at_hand
+    assert not second.at_hand
     numbers = gather(second).numpy()
     assert np.array_equal(cells_at_hand(first)[:, STAMP:], numbers)
     times = cells_of(second, numbers).view(np.int64)[:, 2]
