@@ -71,26 +71,14 @@ class Press:
 
 
 @lru_cache(maxsize=64)
-def press(
-    pipeline: str, incarnation: str, form: Form, weights: tuple[float, ...] | None = None
-) -> Press:
-    """That of steps of one form; without weights of its own it takes them as further cells."""
+def press(pipeline: str, incarnation: str, form: Form) -> Press:
+    """That of steps of one form, which takes weights as further cells."""
     terms = len(form.wide_flags)
     one = template(pipeline, incarnation, terms, form)
-    data = bytearray(one.data)
-    for i, weight in enumerate(weights or ()):
-        place = one.slots[names.TERM_WEIGHT] + i * DOUBLE_STRIDE
-        struct.pack_into("<d", data, place, weight)
-    arrays = _ARRAYS if weights is not None else (*_ARRAYS, names.TERM_WEIGHT)
-    return Press(
-        data=bytes(data),
-        slots=one.slots,
-        columns=(*_scalars(one), *_arrays(one, arrays, terms)),
-        digits=(_digits(one, "step", form.step), _digits(one, "seq", form.seq)),
-    )
+    return _press(one, form, (*_ARRAYS, names.TERM_WEIGHT), terms)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # each has copies to spare, and another is made every 16,384 steps
 def plain_press(
     pipeline: str,
     incarnation: str,
@@ -99,8 +87,14 @@ def plain_press(
     step: int,
     seq: int,
 ) -> Press:
-    """That of plain steps."""
-    return press(pipeline, incarnation, bare_form(step, seq, has_base, len(weights)), weights)
+    """That of plain steps, with their weights in it."""
+    terms = len(weights)
+    form = bare_form(step, seq, has_base, terms)
+    one = template(pipeline, incarnation, terms, form)
+    data = bytearray(one.data)
+    for i, weight in enumerate(weights):
+        struct.pack_into("<d", data, one.slots[names.TERM_WEIGHT] + i * DOUBLE_STRIDE, weight)
+    return _press(Template(bytes(data), one.slots), form, _ARRAYS, terms)
 
 
 def bare_form(step: int, seq: int, has_base: bool, terms: int) -> Form:
@@ -119,7 +113,8 @@ class Copies:
     """Copies of the bytes of one step, with other numbers in each."""
 
     def __init__(self, press: Press, count: int) -> None:
-        self._press = press
+        self._size = len(press.data)
+        self._slots = press.slots
         self._count = count
         self._data = bytearray(press.data) * count
         self._columns = [
@@ -151,25 +146,33 @@ class Copies:
             else:
                 digits = table.take(numbers & _LOW_BITS)
             places[:count] = digits[:, None]
-        return memoryview(self._data)[: count * len(self._press.data)]
+        return memoryview(self._data)[: count * self._size]
 
     def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
         """Puts ``[N, B]`` bytes in place in both records."""
-        slots = self._press.slots
-        first = slots[f"start {what}"]
-        both = 2, slots[f"stop {what}"] - first
+        first = self._slots[f"start {what}"]
+        both = 2, self._slots[f"stop {what}"] - first
         self._view("u1", first, both, (column.shape[1], 1))[...] = column[:, None]
 
     def bytes_at(self, slot: str, size: int) -> NDArray[np.uint8]:
         """``[N, B]``, so many bytes of each step."""
-        return self._view("u1", self._press.slots[slot], (size, 1))
+        return self._view("u1", self._slots[slot], (size, 1))
 
     def _view(
         self, dtype: np.dtype[Any] | str, offset: int, *axes: tuple[int, int]
     ) -> NDArray[Any]:
         """``[N, ...]``, with the lengths and strides of further axes."""
-        shape, strides = zip((self._count, len(self._press.data)), *axes, strict=True)
+        shape, strides = zip((self._count, self._size), *axes, strict=True)
         return np.ndarray(shape, dtype, self._data, offset, strides)
+
+
+def _press(one: Template, form: Form, arrays: Sequence[str], terms: int) -> Press:
+    return Press(
+        data=one.data,
+        slots=one.slots,
+        columns=(*_scalars(one), *_arrays(one, arrays, terms)),
+        digits=(_digits(one, "step", form.step), _digits(one, "seq", form.seq)),
+    )
 
 
 def _scalars(one: Template) -> Iterator[_Columns]:

@@ -112,29 +112,49 @@ def test_steps_without_flags_or_spans_decode_to_their_records(has_base: bool) ->
 
 @pytest.mark.parametrize("has_base", [True, False])
 @pytest.mark.parametrize("first", [0, 100, 2**14, 2**40])  # that of 100 grows to two bytes
-@pytest.mark.parametrize(("count", "terms"), [(40, 3), (1, 1), (40, 0), (0, 2)])
+@pytest.mark.parametrize(("count", "terms"), [(40, 3), (1, 1), (40, 0), (0, 2), (300, 2)])
 def test_plain_steps_are_encoded_as_their_block_is(
     has_base: bool, first: int, count: int, terms: int
 ) -> None:
-    random = np.random.default_rng(0)
+    steps = plain_steps(first, count, terms, has_base=has_base)
+    assert encode_steps(steps) == encode_steps(steps.block())
+    spans = [None, (b"t" * 16, b"s" * 8)] * count
+    assert encode_steps(steps, spans[:count]) == encode_steps(steps.block(), spans[:count])
+    same_records(steps.block(), spans=False)
+
+
+@pytest.mark.parametrize("count", [40, 7, 128])
+def test_plain_steps_hold_nothing_of_those_before(count: int) -> None:
+    for seed, first in enumerate((16_500, 20_000, 16_384)):  # of one template
+        steps = plain_steps(first, count, 3, seed=seed)
+        assert encode_steps(steps) == encode_steps(steps.block())
+
+
+def test_plain_steps_may_stand_still_or_go_back() -> None:
+    for step in (np.full(40, 300), np.arange(300, 260, -1), np.arange(2**14 + 20, 2**14 - 20, -1)):
+        steps = replace(plain_steps(0, 40, 2), step=step)
+        assert encode_steps(steps) == encode_steps(steps.block())
+        same_records(steps.block(), spans=False)
+
+
+def plain_steps(
+    first: int, count: int, terms: int, *, has_base: bool = True, seed: int = 0
+) -> PlainSteps:
+    random = np.random.default_rng(seed)
     cells = random.random((count, 6 + 3 * terms))
     times = cells.view(np.int64)
     times[:, 1] = 1_700_000_000_000_000_000 + np.arange(count)
     times[:, 0] = times[:, 1] - (cells[:, 2] * 1e9).astype(np.int64)
-    steps = PlainSteps(
+    return PlainSteps(
         pipeline="p",
         incarnation="i",
         terms=tuple(f"term {t}" for t in range(terms)),
-        weights=tuple(random.normal(size=terms).tolist()),
+        weights=tuple(np.arange(1.0, terms + 1).tolist()),
         has_base=has_base,
         step=np.arange(first, first + count),
         seq=range(count),
         cells=cells,
     )
-    assert encode_steps(steps) == encode_steps(steps.block())
-    spans = [None, (b"t" * 16, b"s" * 8)] * count
-    assert encode_steps(steps, spans[:count]) == encode_steps(steps.block(), spans[:count])
-    same_records(steps.block(), spans=False)
 
 
 def same_records(original: StepBlock, *, spans: bool = True) -> None:
