@@ -8,13 +8,13 @@ keep and to read.
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from penaltyscope import _split, penalties
 from penaltyscope._compiled import Compiler
+from penaltyscope._evaluation import Evaluation
 from penaltyscope._fan import GradientTap
 from penaltyscope._fused import Call, Fuser, Fusion, may_have_form
 from penaltyscope._scalar import (
@@ -25,23 +25,9 @@ from penaltyscope._scalar import (
     read_one,
     read_vector,
 )
+from penaltyscope._steady import Steady, same
 from penaltyscope.result import Layout
 from penaltyscope.term import Term
-
-
-class Evaluation(NamedTuple):
-    """The outcome; ``total`` is differentiable."""
-
-    layout: Layout
-    numbers: bytes | Tensor
-    """As ``layout`` describes it."""
-    alarming: bool
-    """Whether the host has seen, without waiting, that total or base loss is not finite."""
-    total: Tensor
-    tap: GradientTap | None
-    """None when all norms are in the row, or none can come."""
-    gram: Tensor | None
-    """``[T, T]``, inner products of the weighted gradients, if they are wanted and known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +77,7 @@ class Engine:
         self._fuser = Fuser()
         self._compiler = Compiler() if compiled else None
         self._frames: dict[Hashable, _Frame] = {}
+        self._steady = Steady()
 
     def __call__(
         self,
@@ -109,7 +96,20 @@ class Engine:
             weights: of all terms at this step, numbers or 0-d tensors.
             enabled: for each term.
             options: for some terms' names, options that override the term's own in this call.
+
+        Where weights and enabled are the same objects as before, they are taken to be the same.
         """
+        again = None if options else self._steady(tensors, base, weights, enabled)
+        return again or self._evaluate(tensors, base, weights, enabled, options)
+
+    def _evaluate(
+        self,
+        tensors: Sequence[Tensor],
+        base: Tensor | None,
+        weights: Sequence[float | Tensor],
+        enabled: Sequence[bool],
+        options: Mapping[str, Mapping[str, object]],
+    ) -> Evaluation:
         frame = self._frame(tensors, weights, enabled)
         own = [tensors[i] for i in frame.distinct]
         fusion, taken, ranges = self._together(frame, own, weights, enabled, options)
@@ -134,6 +134,8 @@ class Engine:
         total = _sum(totals, like=tensors[0] if tensors else base)
         if tap is not None and total.grad_fn is not None:
             total.grad_fn.register_prehook(tap.set_scale)
+        if self._compiler is not None and fusion is not None and not options:
+            self._remember(self._compiler, plan, fusion, taken, tensors, weights, enabled)
         sums = [read_one(x.detach()) for x in ((total,) if base is None else (total, base))]
         return Evaluation(
             layout=plan.layout,
@@ -143,6 +145,24 @@ class Engine:
             tap=tap,
             gram=self._gram(fusion, taken),
         )
+
+    def _remember(
+        self,
+        compiler: Compiler,
+        plan: _Plan,
+        fusion: Fusion,
+        taken: tuple[int, ...],
+        tensors: Sequence[Tensor],
+        weights: Sequence[float | Tensor],
+        enabled: Sequence[bool],
+    ) -> None:
+        """Lets the compiler's graph alone do it from now on, if it is all there is to do."""
+        if torch.compiler.is_compiling() or not self._steady.is_settled(weights, enabled):
+            return
+        inputs = same(tensors)
+        repeat = compiler.repeat([tensors[i] for i in sorted({*inputs})])
+        if repeat is not None and not plan.rest.parts:
+            self._steady.remember(repeat, fusion, taken, plan.layout, inputs, weights, enabled)
 
     def _numbers(
         self,
@@ -172,8 +192,7 @@ class Engine:
     def _frame(
         self, tensors: Sequence[Tensor], weights: Sequence[float | Tensor], enabled: Sequence[bool]
     ) -> _Frame:
-        ids = [id(x) for x in tensors]
-        same = tuple(map(ids.index, ids))
+        first = tuple(same(tensors))
         with_grad = tuple([x.requires_grad for x in tensors])
         active = tuple(
             [
@@ -182,11 +201,11 @@ class Engine:
             ]
         )
         recording = torch.is_grad_enabled()
-        key = same, with_grad, active, tuple(enabled), recording
+        key = first, with_grad, active, tuple(enabled), recording
         frame = self._frames.get(key)
         if frame is None:
-            distinct = tuple(sorted(set(same)))
-            names = {name: distinct.index(i) for name, i in zip(self._inputs, same, strict=True)}
+            distinct = tuple(sorted(set(first)))
+            names = {name: distinct.index(i) for name, i in zip(self._inputs, first, strict=True)}
             parts = [
                 _split.Part(
                     term=t,

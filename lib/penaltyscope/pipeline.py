@@ -1,7 +1,7 @@
 """The weighted sum of terms, evaluated once, with every term's gradient norm as a by-product."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, Self, cast, runtime_checkable
 
@@ -106,6 +106,10 @@ class Pipeline(nn.Module):
         self._terms: dict[str, Term] = {}
         self._weights: dict[str, Weight] = {}
         self._enabled: dict[str, bool] = {}
+        self._fixed: tuple[float, ...] | None = None
+        """The weights, where all are numbers."""
+        self._switches: tuple[bool, ...] | None = None
+        """Which terms are enabled. Both are made once: engines know them again."""
         self._engine: Engine | None = None
         self._inputs: tuple[str, ...] | None = None
         self._audience = Audience(Observer)
@@ -146,25 +150,27 @@ class Pipeline(nn.Module):
         self._terms[term.name] = term
         self._weights[term.name] = term.weight
         self._enabled[term.name] = term.enabled
-        self._engine = self._inputs = None
+        self._engine = self._inputs = self._fixed = self._switches = None
 
     def remove(self, name: str) -> None:
         """Removes a term."""
         self._known(name)
         for table in (self._terms, self._weights, self._enabled):
             del table[name]
-        self._engine = self._inputs = None
+        self._engine = self._inputs = self._fixed = self._switches = None
 
     def set_weight(self, name: str, weight: Weight) -> None:
         """Replaces a term's weight, or its schedule, from the next evaluation on."""
         self._known(name)
         check_weight(name, weight)
         self._weights[name] = weight
+        self._fixed = None
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switches a term on or off from the next evaluation on."""
         self._known(name)
         self._enabled[name] = bool(enabled)
+        self._switches = None
 
     def register_observer(self, observer: Observer) -> Callable[[], None]:
         """Tells ``observer`` of every evaluation; returns the call that ends this."""
@@ -295,21 +301,19 @@ class Pipeline(nn.Module):
         _check_base(base)
         for name in options:
             self._known(name)
-        weights = [
-            w if isinstance(w, float) else _weight_at(name, w, self.step)
-            for name, w in self._weights.items()
-        ]
+        weights = self._fixed or self._weigh()
+        if self._switches is None:
+            self._switches = tuple(self._enabled.values())
         if self._engine is None:
             self._engine = Engine(
                 self.terms, self.inputs, conflict=self.conflict, compiled=self.compile_terms
             )
-        done = self._engine(
-            tensors, base, weights=weights, enabled=[*self._enabled.values()], options=options
-        )
+        done = self._engine(tensors, base, weights=weights, enabled=self._switches, options=options)
         statistics = Statistics(
             step=self.step,
             layout=done.layout,
-            weights=tuple([_read(w) if isinstance(w, Tensor) else w for w in weights]),
+            weights=self._fixed
+            or tuple([_read(w) if isinstance(w, Tensor) else w for w in weights]),
             numbers=done.numbers,
             alarming=done.alarming,
             has_base=base is not None,
@@ -320,6 +324,18 @@ class Pipeline(nn.Module):
         )
         loss = done.total if base is None else base + done.total
         return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)
+
+    def _weigh(self) -> Sequence[float | Tensor]:
+        """The weights of this step."""
+        weights = tuple(
+            [
+                w if isinstance(w, float) else _weight_at(name, w, self.step)
+                for name, w in self._weights.items()
+            ]
+        )
+        if all(isinstance(w, int | float) for w in self._weights.values()):
+            self._fixed = cast("tuple[float, ...]", weights)
+        return weights
 
     def _bind(self, x: Tensor | None, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         given = dict(inputs) if x is None else {SINGLE_INPUT: x, **inputs}

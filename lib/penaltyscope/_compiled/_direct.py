@@ -143,8 +143,9 @@ def _innermost(run: _Run) -> Callable[[list[Any]], Sequence[Any]]:
     of the evaluation of a small tensor.
     """
     compiled = run.compiled
-    innermost: Callable[[list[Any]], Sequence[Any]] | None
-    innermost = getattr(compiled, "current_callable", None)
+    innermost: Callable[[list[Any]], Sequence[Any]] | None = getattr(
+        compiled, "current_callable", None
+    )
     if innermost is None or not _alike(innermost([*run.inputs]), run.outputs):
         return lambda inputs: compiled(*inputs)
     return innermost

@@ -65,13 +65,13 @@ def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
     vectors = [_walk(task, given, {}) for task in plan.early]
     value, factor, leaves = _settled(blueprint, given, vectors)
     pull = _times(weights, factor)
+    gradients: list[Tensor] = []
     for (x, own), table in zip(blueprint.fields.items(), tables.fields, strict=True):
         rows = _matrix(given.tensors[x])
-        leaves |= {
-            Leaf("coefficient", x, f): gated
-            for f, gated in zip(own, _gated(table.T, pull, sum_dtype(rows)), strict=True)
-        }
-        leaves[Leaf("total", x)] = torch.empty_like(rows, dtype=sum_dtype(rows))
+        coefficients = _gated(table.T, pull, sum_dtype(rows))
+        leaves |= {Leaf("coefficient", x, f): coefficients[i] for i, f in enumerate(own)}
+        gradients.append(torch.empty_like(rows, dtype=sum_dtype(rows)))
+        leaves[Leaf("total", x)] = gradients[-1]
     vectors += [_walk(task, given, leaves) for task in plan.main]
     numbers = torch.cat(vectors)
     count, tensors = len(plan.forms), len(blueprint.fields)
@@ -88,13 +88,13 @@ def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
             [value, norms, totals.clamp(min=0).sqrt(), wide(total).unsqueeze(0), *ranges]
         ),
         gram=_gram(tables, numbers, pull).to(blueprint.dtype) if tables.products else None,
-        gradients=[leaves[Leaf("total", x)] for x in blueprint.fields],
+        gradients=gradients,
     )
 
 
 def _settled(
     blueprint: Blueprint, given: Inputs, vectors: Sequence[Tensor]
-) -> tuple[Tensor, Tensor, dict[Leaf, Tensor]]:
+) -> tuple[Tensor, Tensor, dict[Leaf, Tensor | Gated]]:
     """``[F]``, values that no main task adds to; ``[F]``, factors; the slopes of wholes."""
     plan = blueprint.plan
     early = {
@@ -104,7 +104,7 @@ def _settled(
     }
     number = torch.arange(len(plan.forms), device=given.scales.device)
     values, factors = torch.zeros_like(given.scales[1]), given.scales[1]
-    leaves: dict[Leaf, Tensor] = {}
+    leaves: dict[Leaf, Tensor | Gated] = {}
     for i, (call, form) in enumerate(plan.forms.items()):
         own, mask = blueprint.arguments[call]
         if isinstance(form, Whole):
@@ -139,10 +139,10 @@ def _whole(
     return form.evaluate(tensors, None if mask is None else given.masks[mask], wanted)
 
 
-def _walk(task: Task, given: Inputs, leaves: Mapping[Leaf, Tensor]) -> Tensor:
+def _walk(task: Task, given: Inputs, leaves: Mapping[Leaf, Tensor | Gated]) -> Tensor:
     """``[k]``, the numbers of a task."""
 
-    def start(leaf: Leaf) -> Tensor | int:
+    def start(leaf: Leaf) -> Tensor | Gated | int:
         if leaf.kind == "rows":
             return _matrix(given.tensors[leaf.of])
         if leaf.kind == "dropped":
