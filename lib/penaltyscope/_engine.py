@@ -99,7 +99,9 @@ class Engine:
 
         Where weights and enabled are the same objects as before, they are taken to be the same.
         """
-        again = None if options else self._steady(tensors, base, weights, enabled)
+        again = None
+        if self._compiler is not None and not options:
+            again = self._steady(tensors, base, weights, enabled)
         return again or self._evaluate(tensors, base, weights, enabled, options)
 
     def _evaluate(
@@ -159,10 +161,9 @@ class Engine:
         """Lets the compiler's graph alone do it from now on, if it is all there is to do."""
         if torch.compiler.is_compiling() or not self._steady.is_settled(weights, enabled):
             return
-        inputs = same(tensors)
-        repeat = compiler.repeat([tensors[i] for i in sorted({*inputs})])
+        repeat = compiler.repeat([tensors[i] for i in sorted({*same(tensors)})])
         if repeat is not None and not plan.rest.parts:
-            self._steady.remember(repeat, fusion, taken, plan.layout, inputs, weights, enabled)
+            self._steady.remember(repeat, fusion, taken, plan.layout, tensors)
 
     def _numbers(
         self,

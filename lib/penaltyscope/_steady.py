@@ -1,29 +1,28 @@
 """The same evaluation again: what nearly every step of a training is."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-from penaltyscope._compiled import Repeat
+from penaltyscope._compiled import Repeat, circumstances
 from penaltyscope._evaluation import Evaluation
 from penaltyscope._fused import Fusion
 from penaltyscope._scalar import Scalar, packed, read_one
 from penaltyscope.result import Layout
 
+_MOST: Final = 256
+"""Evaluations that are remembered."""
+
 
 class _Known(NamedTuple):
-    """What is the same at all of them."""
+    """What is the same whatever the elements are."""
 
-    weights: Sequence[float | Tensor]
-    enabled: Sequence[bool]
-    """Both known by their identity: who has not changed them passes them on as they are."""
-    same: Sequence[int]
-    """For each input the first one that is the same tensor."""
     distinct: Sequence[int]
+    """The inputs that are not the same tensor as one before."""
     layout: Layout
     repeat: Repeat
     total: Callable[[Tensor, Sequence[Tensor], Sequence[Tensor | None]], Tensor]
@@ -34,11 +33,16 @@ class _Known(NamedTuple):
 
 
 class Steady:
-    """Remembers one evaluation by a compiled graph, and repeats it."""
+    """Remembers evaluations by compiled graphs, of the same weights and terms, and repeats them.
+
+    Weights and enabled terms are known by their identity: who has not changed them passes them on
+    as they are.
+    """
 
     def __init__(self) -> None:
-        self._known: _Known | None = None
-        self._last: tuple[object, object] = None, None
+        self._weights: object = None
+        self._enabled: object = None
+        self._known: dict[Hashable, _Known] = {}
 
     def __reduce__(self) -> tuple[type["Steady"], tuple[()]]:
         # Graphs cannot be copied; a copy finds out for itself.
@@ -59,12 +63,12 @@ class Steady:
             weights: of all terms.
             enabled: for each term.
         """
-        known = self._known
-        if known is None or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
             return None
-        if weights is not known.weights or enabled is not known.enabled:
+        if weights is not self._weights or enabled is not self._enabled:
             return None
-        if same(tensors) != known.same:
+        known = self._known.get(_key(tensors))
+        if known is None:
             return None
         own = [tensors[i] for i in known.distinct]
         found = known.repeat(own)
@@ -91,9 +95,11 @@ class Steady:
         )
 
     def is_settled(self, weights: Sequence[float | Tensor], enabled: Sequence[bool]) -> bool:
-        """Whether these are the same as the last time that this was asked."""
-        before, self._last = self._last, (weights, enabled)
-        return before[0] is weights and before[1] is enabled
+        """Whether these are the ones of the last time; all is forgotten if they are others."""
+        if weights is self._weights and enabled is self._enabled:
+            return True
+        self._weights, self._enabled, self._known = weights, enabled, {}
+        return False
 
     def remember(
         self,
@@ -101,9 +107,7 @@ class Steady:
         fusion: Fusion,
         taken: Sequence[int],
         layout: Layout,
-        inputs: Sequence[int],
-        weights: Sequence[float | Tensor],
-        enabled: Sequence[bool],
+        tensors: Sequence[Tensor],
     ) -> None:
         """Takes down an evaluation that one graph has done alone.
 
@@ -112,25 +116,26 @@ class Steady:
             fusion: what came out.
             taken: the terms that it was of.
             layout: of the row.
-            inputs: for each the first one that is the same tensor.
-            weights: of all terms.
-            enabled: for each term.
+            tensors: the pipeline's inputs.
         """
-        places, distinct = repeat.places, sorted({*inputs})
-        if len(places.ranges) < len(distinct) or len(places.total_norms) > len(layout.known_sums):
+        places, distinct, key = repeat.places, sorted({*same(tensors)}), _key(tensors)
+        if (
+            key is None
+            or len(places.ranges) < len(distinct)
+            or len(places.total_norms) > len(layout.known_sums)
+        ):
             return
         values = dict(zip(taken, places.values, strict=True))
         row = [
-            *(values.get(term, -1) for term in range(len(enabled))),
+            *(values.get(term, -1) for term in range(len(layout.terms))),
             *(place + i for _, place in sorted(places.ranges.items()) for i in range(2)),
             *places.norms.values(),
             *(place for _, place in sorted(places.total_norms.items())),
             places.total,
         ]
-        self._known = _Known(
-            weights=weights,
-            enabled=enabled,
-            same=inputs,
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[key] = _Known(
             distinct=distinct,
             layout=layout,
             repeat=repeat,
@@ -138,6 +143,11 @@ class Steady:
             graded=[*places.total_norms],
             pick=itemgetter(*row),
         )
+
+
+def _key(tensors: Sequence[Tensor]) -> Hashable:
+    known = circumstances(tensors)
+    return known and (known, *same(tensors))
 
 
 def same(tensors: Sequence[Tensor]) -> list[int]:

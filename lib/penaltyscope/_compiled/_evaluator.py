@@ -76,7 +76,7 @@ class Evaluator:
         whole = selection.is_whole or not self._tables.products
         if direct is None or not whole:
             return None
-        return Repeat(direct, scales, selection.places, self.assumption, tensors)
+        return Repeat(direct, scales, selection.places, self.assumption, len(tensors))
 
     def _prepare(
         self,

@@ -34,29 +34,26 @@ class Repeat:
         scales: Tensor,
         places: Places,
         assumption: Assumption,
-        tensors: Sequence[Tensor],
+        tensors: int,
     ) -> None:
-        """Takes down what has to stay as it is.
+        """Takes down what stays as it is.
 
         Args:
             direct: the run.
             scales: weights and shares that it was for.
             places: of its numbers.
             assumption: of its graph.
-            tensors: that it was for, with their graphs.
+            tensors: how many it was for.
         """
         self.places = places
         self._direct = direct
         self._scales = scales
         self._assumption = assumption
-        self._situation = _situation(tensors)
         self._norms = itemgetter(0, 0, *places.checked)
-        self._ranges = [*_pairs(places.ranges, len(tensors))]
+        self._ranges = [*_pairs(places.ranges, tensors)]
 
     def __call__(self, tensors: Sequence[Tensor]) -> Repeated | None:
-        """The answer; None where anything is another, or where it is not sure to be right."""
-        if _situation(tensors) != self._situation:
-            return None
+        """The answer for tensors in the same circumstances; None where it may not be right."""
         given = [x.detach() if x.requires_grad else x for x in tensors]
         outputs = self._direct(Inputs(given, (), {}, self._scales))
         numbers: list[float] = outputs.numbers.numpy().tolist()
@@ -67,12 +64,14 @@ class Repeat:
         return Repeated(outputs, numbers) if sure else None
 
 
-def _situation(tensors: Sequence[Tensor]) -> Hashable:
-    return (
+def circumstances(tensors: Sequence[Tensor]) -> Hashable:
+    """All but elements that an evaluation depends on; None where that cannot be told."""
+    kind = kind_of(tensors)
+    return kind and (
         torch.is_grad_enabled(),
         torch.is_autocast_enabled("cpu"),
-        [x.requires_grad for x in tensors],
-        kind_of(tensors),
+        tuple([x.requires_grad for x in tensors]),
+        kind,
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import penaltyscope as ps
-from penaltyscope._compiled import Compiler
+from penaltyscope._compiled import Compiler, _apart
 from penaltyscope._fused import Call
 from tests.lib.compiled.together import assert_same, require_compiler
 
@@ -42,6 +42,14 @@ def test_a_compiled_graph_is_the_plain_functions(compiler: Compiler) -> None:
     with torch.no_grad():
         xs[0][2, 3] = torch.nan
     assert compiler(CALLS, xs, WEIGHTS, enabled=[True] * len(CALLS), gram=True) is None
+
+
+def test_settings_that_a_compiler_does_not_have_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {**_apart._SETTINGS}
+    monkeypatch.setattr(_apart, "_SETTINGS", {**known, "cpp.no_such": 1, "no.such": 1})
+    assert _apart.resolved("inductor").keywords == {"config_patches": known}
 
 
 def test_without_a_compiler_the_error_says_what_is_missing(
