@@ -22,6 +22,7 @@ from penaltyscope_service.history import (
     SourceRow,
     StreamRow,
     TermsRow,
+    cut,
     keep,
 )
 from penaltyscope_service.joining import join
@@ -144,7 +145,7 @@ def test_blocks_that_are_in_memory_are_packed_without_being_read(history: Histor
     parts = [make_steps(range(i, i + 512)) for i in (0, 512)]
     history.commit(everything(*parts))
     history._writer.execute("UPDATE block SET payload = x'00'")
-    known = {PLACE: NewBlock(PLACE, 2.5, join(parts))}
+    known = {PLACE: cut(NewBlock(PLACE, 2.5, join(parts)), final=False)}
     packing = Packing(
         stream=STREAM.id, places={PLACE: False}, aggregate=b"", sources=[], known=known
     )
