@@ -219,7 +219,8 @@ class Pipeline(nn.Module):
                 stop(self, result)
             except Exception:  # noqa: BLE001  # whatever an observer does, training goes on
                 audience.fail()
-            self.step = now + self.counts_steps
+            # A module would look first for what else it might be: at every step.
+            object.__setattr__(self, "step", now + self.counts_steps)
         return result
 
     def gradient_norms(
