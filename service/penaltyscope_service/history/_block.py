@@ -47,9 +47,8 @@ def cut(block: NewBlock, *, final: bool) -> list[Piece]:
 
 def insert_piece(connection: sqlite3.Connection, number: int, piece: Piece) -> None:
     """Adds a piece under its number."""
-    packed = piece.rollup is not None
-    insert_blocks(connection, [(number, piece.block)], packed=packed)
-    if packed:
+    insert_blocks(connection, [(number, piece.block)], packed=piece.rollup is not None)
+    if piece.rollup is not None:
         _insert_rollup(connection, number, piece.rollup)
 
 
@@ -65,8 +64,8 @@ def insert_blocks(
     _insert(connection, [_row(number, block, packed) for number, block in blocks])
 
 
-def _insert_rollup(connection: sqlite3.Connection, number: int, rollup: bytes | None) -> None:
-    connection.execute("INSERT INTO rollup VALUES (?, ?)", (number, rollup))
+def _insert_rollup(connection: sqlite3.Connection, number: int, rollup: bytes) -> None:
+    connection.execute("INSERT INTO rollup VALUES (?, ?, ?)", (number, rollup, crc32(rollup)))
 
 
 def _row(number: int, block: KeptBlock, packed: bool) -> tuple[object, ...]:

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 Synchronous = Literal["NORMAL", "FULL"]
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 _APPLICATION_ID: Final = 0x50534350  # "PSCP", so that `file` and we know whose file it is
 _BUSY_SECONDS: Final = 10.0
 _STATEMENTS: Final = 512
@@ -98,7 +98,8 @@ CREATE TABLE block (
 {BLOCK_INDEX}
 CREATE TABLE rollup (
     block INTEGER PRIMARY KEY REFERENCES block,
-    rows BLOB NOT NULL
+    rows BLOB NOT NULL,
+    checksum INTEGER  -- CRC-32 of the rows
 );
 CREATE TABLE incident (
     run INTEGER NOT NULL REFERENCES run,
