@@ -1,8 +1,7 @@
-"""Euclidean norms, right wherever they fit into float64, and sums that keep their digits."""
+"""Euclidean norms, right wherever they fit into float64, and inner products that keep their digits."""
 
 import math
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,58 +11,30 @@ from penaltyscope._scalar import Scalar, on_host, read
 LONGEST = 1 << 16
 """A float32 sum over more elements loses digits on the CPU (1e-3 at 64 M)."""
 
-_SUMMED = (torch.float32, torch.float64)
+_SUMMED = {torch.float32, torch.float64}
 """The dtypes that sums over them are kept in as they are."""
 
 # A sum of float32 squares between these has lost nothing to overflow or underflow.
 LEAST_SQUARE, MOST_SQUARE = 1e-30, 1e37
+LEAST, MOST = LEAST_SQUARE**0.5, MOST_SQUARE**0.5
 
 
-def norms(
-    tensors: Sequence[Tensor], squares: Mapping[int, Tensor] = MappingProxyType({})
-) -> list[Scalar]:
-    """The norm of all elements of each tensor; there is at least one tensor.
-
-    Args:
-        tensors: of any shapes.
-        squares: by ``id``, the sums of squares that are known of some of them.
-    """
-    if not (on_host(tensors[0]) and all(x.is_cpu for x in tensors)):
+def norms(tensors: Sequence[Tensor]) -> list[Scalar]:
+    """The norm of all elements of each tensor, of any shape; there is at least one tensor."""
+    if not (on_host(tensors[0]) and all([x.is_cpu for x in tensors])):
         return [precise(x) for x in tensors]
     # On the CPU precision costs something: first without, and all of them read at once.
-    found = [squares[id(x)] if id(x) in squares else _square(x) for x in tensors]
     return [
-        math.sqrt(square) if LEAST_SQUARE < square < MOST_SQUARE else float(precise(x).numpy())
-        for square, x in zip(read(found), tensors, strict=True)
+        norm if LEAST < norm < MOST else float(precise(x).numpy())  # type: ignore[operator]
+        for norm, x in zip(read(_quick(tensors)), tensors, strict=True)
     ]
 
 
-def summed(tensors: Sequence[Tensor], squares: dict[int, Tensor]) -> Tensor | None:
-    """The sum of two or more long tensors; None where it is no different from adding them.
-
-    Each part is squared while the cache still has it from adding it up: ``squares`` gets the sum of
-    squares of each tensor and of the whole, 0-d, by ``id``.
-    """
-    first = tensors[0]
-    if first.numel() <= LONGEST or not on_host(first):
-        return None
-    kinds = {(x.shape, x.dtype, x.device, x.is_contiguous()) for x in tensors}
-    if len(kinds) > 1 or first.dtype not in _SUMMED or not first.is_contiguous():
-        return None
-    total = torch.empty_like(first)
-    found: list[list[Tensor]] = [[] for _ in range(len(tensors) + 1)]
-    for parts in zip(*[x.view(-1).split(LONGEST) for x in (*tensors, total)], strict=True):
-        *terms, whole = parts
-        torch.add(terms[0], terms[1], out=whole)
-        for own, part in zip(found[:2], terms[:2], strict=True):
-            own.append(torch.dot(part, part))
-        for own, part in zip(found[2:-1], terms[2:], strict=True):
-            whole.add_(part)
-            own.append(torch.dot(part, part))
-        found[-1].append(torch.dot(whole, whole))
-    for x, own in zip((*tensors, total), found, strict=True):
-        squares[id(x)] = torch.stack(own).sum()
-    return total
+def _quick(tensors: Sequence[Tensor]) -> list[Tensor]:
+    kinds = {x.dtype for x in tensors}
+    if kinds <= _SUMMED and max([x.numel() for x in tensors]) <= LONGEST:
+        return [*torch._foreach_norm(tensors)]
+    return [_square(x).sqrt() for x in tensors]
 
 
 def norm(x: Tensor) -> Tensor:

@@ -97,6 +97,13 @@ def packed(scalars: Sequence[Scalar], device: torch.device) -> bytes | Tensor:
     return struct.pack(f"{len(scalars)}d", *scalars)
 
 
+def unpacked(numbers: bytes | Tensor) -> Tensor:
+    """What ``packed`` made, as a vector."""
+    if isinstance(numbers, Tensor):
+        return numbers
+    return torch.frombuffer(bytearray(numbers), dtype=torch.float64)
+
+
 def size(x: Scalar) -> Scalar:
     """``|x|``."""
     return x.abs() if isinstance(x, Tensor) else abs(x)
@@ -115,8 +122,10 @@ def times(weight: Scalar, x: Scalar) -> Scalar:
 
 
 @lru_cache(maxsize=1024)
-def constants(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers as a vector that is made once; not to be changed in place."""
+def constants(
+    numbers: float | tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Numbers as a vector, or one 0-d, that is made once; not to be changed in place."""
     # A tensor that was made in inference mode could not be saved for a backward pass.
     with torch.inference_mode(mode=False):
         return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)

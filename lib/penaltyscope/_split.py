@@ -40,10 +40,13 @@ class Plan:
     """The tensors that require grad and that a measured term uses."""
     users: tuple[tuple[int, ...], ...]
     """The terms that use each of them, and ``TOGETHER`` where others do too."""
-    arguments: tuple[tuple[tuple[bool, int], ...], ...]
-    """For each part its arguments: (True, alias) or (False, tensor)."""
-    together: tuple[tuple[bool, int], ...]
-    """For every tensor what the others are to take for it."""
+    arguments: tuple[tuple[int, ...], ...]
+    """For each part its arguments, by number among the aliases and, after them, the tensors."""
+    together: tuple[int, ...]
+    """For every tensor what the others are to take for it, likewise."""
+    terms: tuple[int, ...]
+    """Those of the parts."""
+    all_active: bool
 
     @property
     def aliases(self) -> tuple[tuple[int, int], ...]:
@@ -57,7 +60,7 @@ class Evaluation:
     """The outcome."""
 
     values: Tensor
-    """``[P]`` by part, unweighted, without a graph."""
+    """``[P]`` by part, unweighted, without a graph; and one more of the probe."""
     total: Tensor
     """0-d, differentiable: the sum of contributions."""
 
@@ -77,31 +80,32 @@ def make_plan(parts: Sequence[Part], requires_grad: Sequence[bool], others: froz
             users[x] = (*own, TOGETHER) if x in others else own
     alias = {key: i for i, key in enumerate((x, user) for x, own in users.items() for user in own)}
 
-    def given(x: int, user: int) -> tuple[bool, int]:
-        return (True, alias[x, user]) if (x, user) in alias else (False, x)
+    def given(x: int, user: int) -> int:
+        return alias.get((x, user), len(alias) + x)
 
     return Plan(
         parts=tuple(parts),
         fanned=tuple(users),
         users=tuple(users.values()),
         arguments=tuple(
-            tuple(given(x, part.term) if part.tapped else (False, x) for x in part.tensors)
+            tuple(given(x, part.term) if part.tapped else len(alias) + x for x in part.tensors)
             for part in parts
         ),
         together=tuple(given(x, TOGETHER) for x in range(len(requires_grad))),
+        terms=tuple(part.term for part in parts),
+        all_active=all(part.active for part in parts),
     )
 
 
 def fan_out(
     plan: Plan, tap: GradientTap, tensors: Sequence[Tensor], weights: Sequence[float | Tensor]
-) -> tuple[Tensor, ...]:
-    """The aliases that the plan's arguments name; weights are by term."""
-    if not plan.fanned:
-        return ()
-    gates: list[Tensor | None] = []
-    if any(isinstance(weight, Tensor) for weight in weights):
+) -> tuple[Sequence[Tensor], Tensor]:
+    """The aliases that the plan's arguments name, and the probe; weights are by term."""
+    gates: list[list[Tensor | None]] = []
+    if _any_learns(weights):
         gates = [
-            None if user == TOGETHER else _gate(weights[user]) for own in plan.users for user in own
+            [None if user == TOGETHER else _gate(weights[user]) for user in own]
+            for own in plan.users
         ]
     return fan(tap, [tensors[x] for x in plan.fanned], plan.users, gates)
 
@@ -109,8 +113,8 @@ def fan_out(
 def evaluate(
     plan: Plan,
     terms: Sequence[Term],
-    tensors: Sequence[Tensor],
-    aliases: Sequence[Tensor],
+    pool: Sequence[Tensor],
+    probe: Tensor | None,
     *,
     weights: Sequence[float | Tensor],
     options: Mapping[str, Mapping[str, object]],
@@ -120,32 +124,45 @@ def evaluate(
     Args:
         plan: from ``make_plan``.
         terms: all of the pipeline's terms.
-        tensors: distinct, as the parts number them.
-        aliases: what ``fan_out`` made of them.
+        pool: the aliases that ``fan_out`` made, and after them the distinct tensors.
+        probe: from ``fan_out``, if there are aliases.
         weights: all terms' weights at this step, numbers or 0-d tensors.
         options: for some terms' names, options that override the term's own in this call.
     """
     values = []
     for part, arguments in zip(plan.parts, plan.arguments, strict=True):
         term = terms[part.term]
-        given = [aliases[i] if alias else tensors[i] for alias, i in arguments]
+        given = [pool[i] for i in arguments]
         chosen = {**term.options, **options.get(term.name, {})} if options else term.options
         if part.in_graph:
             value = term.penalty(*given, **chosen)
         else:
             with torch.no_grad():
                 value = term.penalty(*given, **chosen)
-        values.append(_checked(term.name, value))
+        if type(value) is not Tensor or value.dim() or not value.is_floating_point():
+            _check(term.name, value)
+        values.append(value)
+    own = [weights[term] for term in plan.terms]
+    if probe is not None:
+        values.append(probe if probe.dtype == values[0].dtype else probe.to(values[0]))
+        own.append(1.0)
     stacked = torch.stack(values)
-    own = [weights[part.term] for part in plan.parts]
-    scale = weight_tensor(own, stacked)
-    contributions = stacked * scale
-    if any(isinstance(weight, Tensor) for weight in own):
+    return Evaluation(values=stacked.detach(), total=_total(plan, stacked, own))
+
+
+def _total(plan: Plan, values: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
+    scale = weight_tensor(weights, values)
+    learned = _any_learns(weights)
+    if plan.all_active and not learned:
+        return torch.dot(values, scale)
+    contributions = values * scale
+    if learned:
         contributions = torch.where(scale == 0, 0.0, contributions)
-    if not all(part.active for part in plan.parts):
-        active = constant([part.active for part in plan.parts], torch.bool, stacked)
-        contributions = torch.where(active, contributions, 0.0)
-    return Evaluation(values=stacked.detach(), total=contributions.sum())
+    if not plan.all_active:
+        flags = [part.active for part in plan.parts]
+        flags += [True] * (len(values) - len(flags))  # of the probe
+        contributions = torch.where(constant(flags, torch.bool, values), contributions, 0.0)
+    return contributions.sum()
 
 
 def _gate(weight: float | Tensor) -> Tensor | None:
@@ -153,7 +170,11 @@ def _gate(weight: float | Tensor) -> Tensor | None:
     return weight.detach() != 0 if isinstance(weight, Tensor) else None
 
 
-def _checked(name: str, value: object) -> Tensor:
+def _any_learns(weights: Sequence[float | Tensor]) -> bool:
+    return any(issubclass(kind, Tensor) for kind in set(map(type, weights)))
+
+
+def _check(name: str, value: object) -> None:
     if not isinstance(value, Tensor) or not value.is_floating_point():
         got = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"penalty of term {name!r} must return a floating-point tensor, got {got}.")
@@ -161,4 +182,3 @@ def _checked(name: str, value: object) -> Tensor:
         raise ValueError(
             f"penalty of term {name!r} must return a 0-d tensor, got shape {tuple(value.shape)}."
         )
-    return value

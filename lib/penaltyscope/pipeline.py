@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,14 @@ class _Stateful(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
 
 
+class _Steady(NamedTuple):
+    """What stays as it is from step to step, until somebody sets something."""
+
+    weights: tuple[float, ...] | None
+    """Of all terms, if all of them are numbers."""
+    enabled: tuple[bool, ...]
+
+
 class Pipeline(nn.Module):
     """A weighted sum of penalties over one tensor or many.
 
@@ -108,6 +116,7 @@ class Pipeline(nn.Module):
         self._enabled: dict[str, bool] = {}
         self._engine: Engine | None = None
         self._inputs: tuple[str, ...] | None = None
+        self._steady: _Steady | None = None
         self._audience = Audience(Observer)
         for term in terms:
             self.add(term)
@@ -146,25 +155,27 @@ class Pipeline(nn.Module):
         self._terms[term.name] = term
         self._weights[term.name] = term.weight
         self._enabled[term.name] = term.enabled
-        self._engine = self._inputs = None
+        self._engine = self._inputs = self._steady = None
 
     def remove(self, name: str) -> None:
         """Removes a term."""
         self._known(name)
         for table in (self._terms, self._weights, self._enabled):
             del table[name]
-        self._engine = self._inputs = None
+        self._engine = self._inputs = self._steady = None
 
     def set_weight(self, name: str, weight: Weight) -> None:
         """Replaces a term's weight, or its schedule, from the next evaluation on."""
         self._known(name)
         check_weight(name, weight)
         self._weights[name] = weight
+        self._steady = None
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switches a term on or off from the next evaluation on."""
         self._known(name)
         self._enabled[name] = bool(enabled)
+        self._steady = None
 
     def register_observer(self, observer: Observer) -> Callable[[], None]:
         """Tells ``observer`` of every evaluation; returns the call that ends this."""
@@ -292,24 +303,23 @@ class Pipeline(nn.Module):
     ) -> PipelineResult:
         started = time.perf_counter()
         tensors = self._bind(x, inputs)
-        _check_base(base)
+        if base is not None:
+            _check_base(base)
         for name in options:
             self._known(name)
-        weights = [
-            w if isinstance(w, float) else _weight_at(name, w, self.step)
-            for name, w in self._weights.items()
-        ]
+        steady = self._steady or self._settings()
+        weights = steady.weights
+        if weights is None:
+            weights = tuple([_weight_at(n, w, self.step) for n, w in self._weights.items()])
         if self._engine is None:
             self._engine = Engine(
                 self.terms, self.inputs, conflict=self.conflict, compiled=self.compile_terms
             )
-        done = self._engine(
-            tensors, base, weights=weights, enabled=[*self._enabled.values()], options=options
-        )
+        done = self._engine(tensors, base, weights=weights, enabled=steady.enabled, options=options)
         statistics = Statistics(
             step=self.step,
             layout=done.layout,
-            weights=tuple([_read(w) if isinstance(w, Tensor) else w for w in weights]),
+            weights=steady.weights or tuple([*map(_read, weights)]),
             numbers=done.numbers,
             alarming=done.alarming,
             has_base=base is not None,
@@ -321,19 +331,30 @@ class Pipeline(nn.Module):
         loss = done.total if base is None else base + done.total
         return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)
 
+    def _settings(self) -> "_Steady":
+        weights = tuple(self._weights.values())
+        numbers = all(isinstance(w, int | float) for w in weights)
+        self._steady = _Steady(
+            weights=cast("tuple[float, ...]", weights) if numbers else None,
+            enabled=tuple(self._enabled.values()),
+        )
+        return self._steady
+
     def _bind(self, x: Tensor | None, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        given = dict(inputs) if x is None else {SINGLE_INPUT: x, **inputs}
-        names = self.inputs
-        missing = [name for name in names if name not in given]
-        if missing:
+        given = inputs if x is None else {SINGLE_INPUT: x, **inputs}
+        names = self._inputs or self.inputs
+        try:
+            tensors = [given[name] for name in names]
+        except KeyError:
+            missing = [name for name in names if name not in given]
             raise ValueError(
                 f"inputs must hold {_listed(names)}, but {_listed(missing)} is missing."
-            )
+            ) from None
         # One more than is needed is no mistake: its term may have been removed.
-        for name in names:
-            if not isinstance(given[name], Tensor):
-                raise TypeError(f"{name} must be a tensor, got {type(given[name]).__name__}.")
-        return [given[name] for name in names]
+        for name, tensor in zip(names, tensors, strict=True):
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}.")
+        return tensors
 
     def _known(self, name: str) -> None:
         if name not in self._terms:
@@ -356,9 +377,9 @@ def _weight_at(name: str, weight: Weight, step: int) -> float | Tensor:
     return check_number(name, weight(step)) if callable(weight) else weight
 
 
-def _read(weight: Tensor) -> float | Tensor:
+def _read(weight: float | Tensor) -> float | Tensor:
     # Cloned: the owner may change it in place.
-    return read_one(weight.detach().clone())
+    return read_one(weight.detach().clone()) if isinstance(weight, Tensor) else weight
 
 
 def _check_base(base: Tensor | None) -> None:
