@@ -138,7 +138,7 @@ class Engine:
             totals.append(rest.total)
             values = rest.values
         total = _sum(totals, like=tensors[0] if tensors else base)
-        sums = [read_one(x.detach()) for x in ((total,) if base is None else (total, base))]
+        sums = [read_one(total)] if base is None else [read_one(total), read_one(base)]
         return Evaluation(
             layout=plan.layout,
             numbers=self._numbers(plan, values, taken, fusion, ranges, sums, total.device),
@@ -165,13 +165,13 @@ class Engine:
             if on_host(rest):
                 return packed([*rest.tolist()[:count], *unread], device)
             if all(isinstance(x, Tensor) for x in unread):
-                return torch.cat((rest[:count], torch.stack(unread)))
+                return torch.cat((rest.detach()[:count], torch.stack(unread)))
         values: list[Scalar] = [math.nan] * count
         if fusion is not None:
             for term, value in zip(taken, fusion.solution.values, strict=True):
                 values[term] = value
         if rest is not None:
-            for term, value in zip(plan.rest.terms, read_vector(rest), strict=False):
+            for term, value in zip(plan.rest.terms, read_vector(rest.detach()), strict=False):
                 values[term] = value
         numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion), *sums]
         return packed(numbers, device)

@@ -11,6 +11,7 @@ itself, which needs memory for one of them.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice, zip_longest
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from penaltyscope._norm import LONGEST, norms
+from penaltyscope._norm import LONGEST, is_quick, norms, quick_norms
 from penaltyscope._scalar import Scalar, packed, read_one, sum_dtype, unpacked
 from penaltyscope._weights import constant
 
@@ -50,27 +51,9 @@ class GradientTap:
         """The numbers as a vector."""
         return None if self.numbers is None else unpacked(self.numbers)
 
-    def settle(
-        self,
-        scale: Tensor | None,
-        users: Sequence[Sequence[int]],
-        groups: Sequence[Sequence[Tensor | None]],
-        sums: Sequence[Tensor | None],
-        branches: Sequence["_Branches | None"],
-    ) -> None:
-        """Takes in what came back.
-
-        Args:
-            scale: 0-d, the gradient of the probe.
-            users: of each tensor.
-            groups: for each tensor the gradients by its aliases.
-            sums: of these.
-            branches: for each tensor those that have norms of their own; or none at all.
-        """
-        if scale is not None:
-            self.numbers = _numbers(scale, users, groups, sums, branches)
-        if self.terms:
-            self.gram = _gram(users, groups, self.terms)
+    def settle(self, numbers: bytes | Tensor | None, gram: Tensor | None) -> None:
+        """Takes in what came back."""
+        self.numbers, self.gram = numbers, gram
         self.settled_ns = time.time_ns()
         if self.on_settled is not None:
             self.on_settled()
@@ -113,12 +96,13 @@ class _Fan(torch.autograd.Function):
         users: Sequence[Sequence[int]],
         gates: Sequence[Tensor | None],
         branches: Sequence[_Branches | None],
+        quick: bool,
         probe: Tensor,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         # A gradient that is None costs nothing; materialised it would be a tensor of zeros.
         ctx.set_materialize_grads(False)
-        ctx.tap, ctx.users, ctx.gates, ctx.branches = tap, users, gates, branches
+        ctx.given = tap, users, gates, branches, quick
         # Inputs that are handed out come back as views of themselves.
         return probe, *[x for x, own in zip(tensors, users, strict=True) for _ in own]
 
@@ -128,17 +112,21 @@ class _Fan(torch.autograd.Function):
         scale: Tensor | None,
         *gradients: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        if ctx.gates:
-            gradients = tuple(map(_passed, gradients, ctx.gates))
+        tap, users, gates, branches, quick = ctx.given
+        if gates:
+            gradients = tuple(map(_passed, gradients, gates))
         rest = iter(gradients)
-        groups = [[next(rest) for _ in own] for own in ctx.users]
+        groups = [[*islice(rest, len(own))] for own in users]
         sums = [_sum([g for g in group if g is not None]) for group in groups]
-        if torch.is_grad_enabled():
-            with torch.no_grad():
-                ctx.tap.settle(scale, ctx.users, groups, sums, ctx.branches)
-        else:
-            ctx.tap.settle(scale, ctx.users, groups, sums, ctx.branches)
-        return None, None, None, None, None, *sums
+        measured = gradients if quick else _measured(users, groups, branches)
+        with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
+            numbers = _numbers([*measured, *sums], scale, quick=quick)
+            tap.settle(numbers, _gram(users, groups, tap.terms) if tap.terms else None)
+        return None, None, None, None, None, None, *sums
+
+
+_apply: Callable[..., tuple[Tensor, ...]] = super(torch.autograd.Function, _Fan).apply
+"""Without what ``Function.apply`` does first for torch.func, whose transforms it refuses."""
 
 
 def fan(
@@ -155,35 +143,27 @@ def fan(
     The gradient of an alias passes only where its gate, 0-d and boolean, is None or true; there may
     be no gates at all.
     """
+    apply = _Fan.apply if torch._C._are_functorch_transforms_active() else _apply  # noqa: SLF001
     first = tensors[0]
     probe = constant(0.0, sum_dtype(first), first)
-    if max([x.numel() for x in tensors]) <= LONGEST or tap.terms:
-        flat = [gate for own in gates for gate in own]
-        probe, *aliases = _Fan.apply(tap, users, flat, (), probe, *tensors)  # type: ignore[no-untyped-call]
-        return aliases, probe
-    return _fan_long(tap, tensors, users, gates, probe)
-
-
-def _fan_long(
-    tap: GradientTap,
-    tensors: Sequence[Tensor],
-    users: Sequence[Sequence[int]],
-    gates: Sequence[Sequence[Tensor | None]],
-    probe: Tensor,
-) -> tuple[Sequence[Tensor], Tensor]:
     branches = [
-        _Branches(own) if x.numel() > LONGEST and len(own) > 1 else None
+        _Branches(own) if x.numel() > LONGEST and len(own) > 1 and not tap.terms else None
         for x, own in zip(tensors, users, strict=True)
     ]
+    if not any(branches):
+        flat = [gate for own in gates for gate in own]
+        quick = is_quick(tensors) and not any(TOGETHER in own for own in users)
+        probe, *aliases = apply(tap, users, flat, (), quick, probe, *tensors)
+        return aliases, probe
     trunks = [own if b is None else (TOGETHER,) for own, b in zip(users, branches, strict=True)]
     flat = [
         gate
         for own, b in zip(gates, branches, strict=False)
         for gate in (own if b is None else (None,))
     ]
-    probe, *outputs = _Fan.apply(tap, trunks, flat, branches, probe, *tensors)  # type: ignore[no-untyped-call]
+    probe, *outputs = apply(tap, trunks, flat, branches, False, probe, *tensors)
     rest = iter(outputs)
-    aliases: list[Tensor] = []
+    aliases = []
     for i, (own, grown) in enumerate(zip(users, branches, strict=True)):
         if grown is None:
             aliases += islice(rest, len(own))
@@ -196,33 +176,52 @@ def _sum(gradients: list[Tensor]) -> Tensor | None:
     if len(gradients) < 2:
         return gradients[0] if gradients else None
     total = gradients[0] + gradients[1]
+    if torch.is_grad_enabled():
+        return sum(gradients[2:], total)
     for gradient in gradients[2:]:
-        # In place like autograd's own accumulation, unless this pass is itself differentiated.
-        total = total + gradient if torch.is_grad_enabled() else total.add_(gradient)
+        total.add_(gradient)  # in place like autograd's own accumulation
     return total
 
 
-def _numbers(
-    scale: Tensor,
+_Item = Tensor | _Branches | None
+"""What stands for one norm, or for those of a tensor's branches."""
+
+
+def _measured(
     users: Sequence[Sequence[int]],
     groups: Sequence[Sequence[Tensor | None]],
-    sums: Sequence[Tensor | None],
     branches: Sequence[_Branches | None],
+) -> list[_Item]:
+    items: list[_Item] = []
+    for own, group, grown in zip_longest(users, groups, branches):
+        if grown is None:
+            items += [g for user, g in zip(own, group, strict=True) if user != TOGETHER]
+        else:
+            items.append(grown)
+    return items
+
+
+def _numbers(
+    items: Sequence[_Item], scale: Tensor | None, *, quick: bool = False
 ) -> bytes | Tensor | None:
-    rows = [
-        [g for user, g in zip(own, group, strict=True) if user != TOGETHER]
-        for own, group in zip(users, groups, strict=True)
-    ]
-    # Where a tensor has one user, its gradient is the sum.
-    unlike = {id(g): g for row in (*rows, sums) for g in row if g is not None}
-    if not unlike:
+    present = [x for x in items if isinstance(x, Tensor)]
+    if not present or scale is None:
         return None
-    lengths = dict(zip(unlike, norms([*unlike.values()]), strict=True))
+    found = quick_norms(present) if quick else norms(present)
+    if len(present) < len(items):
+        found = _beside_nothing(items, found)
+    return packed([*found, read_one(scale)], scale.device)
+
+
+def _beside_nothing(items: Sequence[_Item], found: Sequence[Scalar]) -> list[Scalar]:
+    rest = iter(found)
     numbers: list[Scalar] = []
-    for row, grown in zip_longest(rows, branches):
-        numbers += [lengths.get(id(g), 0.0) for g in row] if grown is None else grown.taken()
-    numbers += [lengths.get(id(g), 0.0) for g in sums]
-    return packed([*numbers, read_one(scale)], scale.device)
+    for item in items:
+        if isinstance(item, _Branches):
+            numbers += item.taken()
+        else:
+            numbers.append(0.0 if item is None else next(rest))
+    return numbers
 
 
 def _gram(

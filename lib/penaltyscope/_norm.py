@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from penaltyscope._scalar import Scalar, on_host, read
+from penaltyscope._scalar import Scalar, on_host, read, root
 
 LONGEST = 1 << 16
 """A float32 sum over more elements loses digits on the CPU (1e-3 at 64 M)."""
@@ -21,20 +21,31 @@ LEAST, MOST = LEAST_SQUARE**0.5, MOST_SQUARE**0.5
 
 def norms(tensors: Sequence[Tensor]) -> list[Scalar]:
     """The norm of all elements of each tensor, of any shape; there is at least one tensor."""
-    if not (on_host(tensors[0]) and all([x.is_cpu for x in tensors])):
+    if not all([on_host(x) for x in tensors]):
         return [precise(x) for x in tensors]
+    if is_quick(tensors):
+        return quick_norms(tensors)
     # On the CPU precision costs something: first without, and all of them read at once.
+    return _right(tensors, [*map(root, read([_square(x) for x in tensors]))])
+
+
+def is_quick(tensors: Sequence[Tensor]) -> bool:
+    """Whether ``quick_norms`` is right for tensors like these."""
+    return all(
+        [x.numel() <= LONGEST and x.dtype in _SUMMED and on_host(x) for x in tensors]
+    )
+
+
+def quick_norms(tensors: Sequence[Tensor]) -> list[Scalar]:
+    """``norms`` of short tensors on the host, all of them of one kind."""
+    return _right(tensors, read([*torch._foreach_norm(tensors)]))
+
+
+def _right(tensors: Sequence[Tensor], found: list[Scalar]) -> list[Scalar]:
     return [
-        norm if LEAST < norm < MOST else float(precise(x).numpy())  # type: ignore[operator]
-        for norm, x in zip(read(_quick(tensors)), tensors, strict=True)
+        norm if LEAST < norm < MOST else float(precise(x).numpy())
+        for norm, x in zip(found, tensors, strict=True)
     ]
-
-
-def _quick(tensors: Sequence[Tensor]) -> list[Tensor]:
-    kinds = {x.dtype for x in tensors}
-    if kinds <= _SUMMED and max([x.numel() for x in tensors]) <= LONGEST:
-        return [*torch._foreach_norm(tensors)]
-    return [_square(x).sqrt() for x in tensors]
 
 
 def norm(x: Tensor) -> Tensor:

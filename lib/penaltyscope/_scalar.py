@@ -14,6 +14,8 @@ from torch.compiler import is_compiling
 
 Scalar: TypeAlias = float | Tensor
 
+_NUMBERS = {float, int}
+
 Extremes: TypeAlias = tuple[Scalar, Scalar]
 """The smallest and the largest of many elements; NaN if any of them is."""
 
@@ -41,8 +43,8 @@ def read_vector(numbers: Tensor) -> list[Scalar]:
 
 
 def read_one(x: Tensor) -> Scalar:
-    """The 0-d ``x`` as a number where that is free, else as it is."""
-    return cast("float", x.tolist()) if on_host(x) else x
+    """The 0-d ``x`` as a number where that is free, else as it is, without a graph."""
+    return cast("float", x.tolist()) if on_host(x) else x.detach()
 
 
 def extremes(x: Tensor) -> Extremes | None:
@@ -92,7 +94,7 @@ def row(scalars: Sequence[Scalar], device: torch.device) -> Tensor:
 
 def packed(scalars: Sequence[Scalar], device: torch.device) -> bytes | Tensor:
     """The scalars side by side: on the host the bytes of float64, which cost least to keep."""
-    if any(issubclass(kind, Tensor) for kind in set(map(type, scalars))):
+    if not {*map(type, scalars)} <= _NUMBERS:
         return row(scalars, device)
     return struct.pack(f"{len(scalars)}d", *scalars)
 

@@ -6,7 +6,7 @@ are, so that a gradient that it has after all flows, but is not measured.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,6 +31,14 @@ class Part:
     """Whether its gradient is measured."""
 
 
+@dataclass(slots=True)
+class _Kept:
+    """The last weights, all of them numbers, and what was made of them."""
+
+    weights: Sequence[float | Tensor] = ()
+    scale: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What does not change from step to step: which term takes which alias of which tensor."""
@@ -47,6 +55,7 @@ class Plan:
     terms: tuple[int, ...]
     """Those of the parts."""
     all_active: bool
+    kept: "_Kept" = field(default_factory=_Kept)
 
     @property
     def aliases(self) -> tuple[tuple[int, int], ...]:
@@ -60,7 +69,7 @@ class Evaluation:
     """The outcome."""
 
     values: Tensor
-    """``[P]`` by part, unweighted, without a graph; and one more of the probe."""
+    """``[P]`` by part, unweighted; and one more of the probe."""
     total: Tensor
     """0-d, differentiable: the sum of contributions."""
 
@@ -142,25 +151,29 @@ def evaluate(
         if type(value) is not Tensor or value.dim() or not value.is_floating_point():
             _check(term.name, value)
         values.append(value)
-    own = [weights[term] for term in plan.terms]
     if probe is not None:
         values.append(probe if probe.dtype == values[0].dtype else probe.to(values[0]))
-        own.append(1.0)
     stacked = torch.stack(values)
-    return Evaluation(values=stacked.detach(), total=_total(plan, stacked, own))
+    return Evaluation(values=stacked, total=_total(plan, stacked, weights))
 
 
 def _total(plan: Plan, values: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
-    scale = weight_tensor(weights, values)
-    learned = _any_learns(weights)
+    kept = plan.kept
+    if weights is kept.weights and values.dtype is kept.scale.dtype and type(values) is Tensor:
+        return torch.dot(values, kept.scale)
+    probes = len(values) - len(plan.terms)
+    own = [*[weights[term] for term in plan.terms], *[1.0] * probes]
+    scale = weight_tensor(own, values)
+    learned = _any_learns(own)
     if plan.all_active and not learned:
+        if type(values) is Tensor and not torch.compiler.is_compiling():
+            kept.weights, kept.scale = weights, scale
         return torch.dot(values, scale)
     contributions = values * scale
     if learned:
         contributions = torch.where(scale == 0, 0.0, contributions)
     if not plan.all_active:
-        flags = [part.active for part in plan.parts]
-        flags += [True] * (len(values) - len(flags))  # of the probe
+        flags = [*[part.active for part in plan.parts], *[True] * probes]
         contributions = torch.where(constant(flags, torch.bool, values), contributions, 0.0)
     return contributions.sum()
 

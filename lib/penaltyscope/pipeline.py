@@ -224,7 +224,8 @@ class Pipeline(nn.Module):
                 stop(self, result)
             except Exception:  # noqa: BLE001  # whatever an observer does, training goes on
                 audience.fail()
-            self.step = now + self.counts_steps
+            # Not through the module, which would look for parameters in it.
+            object.__setattr__(self, "step", now + self.counts_steps)
         return result
 
     def gradient_norms(
@@ -351,9 +352,9 @@ class Pipeline(nn.Module):
                 f"inputs must hold {_listed(names)}, but {_listed(missing)} is missing."
             ) from None
         # One more than is needed is no mistake: its term may have been removed.
-        for name, tensor in zip(names, tensors, strict=True):
+        for i, tensor in enumerate(tensors):
             if not isinstance(tensor, Tensor):
-                raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}.")
+                raise TypeError(f"{names[i]} must be a tensor, got {type(tensor).__name__}.")
         return tensors
 
     def _known(self, name: str) -> None:
