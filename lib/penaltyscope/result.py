@@ -60,9 +60,13 @@ class Layout:
         return len(self.terms), 2 * self.distinct, len(self.known), len(self.known_sums)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Statistics:
-    """The numbers of one evaluation, on their device, without a graph. Nothing waits for them."""
+    """The numbers of one evaluation, on their device, without a graph. Nothing waits for them.
+
+    Not to be changed all the same: one is made at every step, and a frozen one takes several times
+    as long to make.
+    """
 
     step: int
     times: bytes
