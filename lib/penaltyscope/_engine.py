@@ -164,8 +164,9 @@ class Engine:
             unread = [*_flat(ranges), *sums]
             if on_host(rest):
                 return packed([*rest.tolist()[:count], *unread], device)
-            if all(isinstance(x, Tensor) for x in unread):
-                return torch.cat((rest.detach()[:count], torch.stack(unread)))
+            apart = [x for x in unread if isinstance(x, Tensor)]
+            if len(apart) == len(unread):
+                return torch.cat((rest.detach()[:count], torch.stack(apart)))
         values: list[Scalar] = [math.nan] * count
         if fusion is not None:
             for term, value in zip(taken, fusion.solution.values, strict=True):

@@ -82,7 +82,7 @@ class _Branches:
         return [norms.get(i, 0.0) for i, user in enumerate(self._users) if user != TOGETHER]
 
     def _measure(self, place: int, gate: Tensor | None, gradient: Tensor) -> Tensor | None:
-        passed = _passed(gradient, gate)
+        passed = gradient if gate is None else torch.where(gate, gradient, 0.0)
         with torch.no_grad():
             self._norms[place] = norms([passed])[0]
         return None if gate is None else passed
@@ -118,10 +118,13 @@ class _Fan(torch.autograd.Function):
         rest = iter(gradients)
         groups = [[*islice(rest, len(own))] for own in users]
         sums = [_sum([g for g in group if g is not None]) for group in groups]
-        measured = gradients if quick else _measured(users, groups, branches)
-        with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
-            numbers = _numbers([*measured, *sums], scale, quick=quick)
-            tap.settle(numbers, _gram(users, groups, tap.terms) if tap.terms else None)
+        measured: Sequence[_Item] = gradients
+        if not quick:
+            measured = _measured(users, groups, branches)
+        if scale is not None:  # else it is something else that is differentiated: this very pass
+            with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
+                numbers = _numbers([*measured, *sums], scale, quick=quick)
+                tap.settle(numbers, _gram(users, groups, tap.terms) if tap.terms else None)
         return None, None, None, None, None, None, *sums
 
 
@@ -143,13 +146,15 @@ def fan(
     The gradient of an alias passes only where its gate, 0-d and boolean, is None or true; there may
     be no gates at all.
     """
-    apply = _Fan.apply if torch._C._are_functorch_transforms_active() else _apply  # noqa: SLF001
+    plain = not torch._C._are_functorch_transforms_active()  # noqa: SLF001
+    apply: Callable[..., tuple[Tensor, ...]] = _apply if plain else _Fan.apply
     first = tensors[0]
     probe = constant(0.0, sum_dtype(first), first)
     branches = [
         _Branches(own) if x.numel() > LONGEST and len(own) > 1 and not tap.terms else None
         for x, own in zip(tensors, users, strict=True)
     ]
+    aliases: list[Tensor] = []
     if not any(branches):
         flat = [gate for own in gates for gate in own]
         quick = is_quick(tensors) and not any(TOGETHER in own for own in users)
@@ -163,10 +168,9 @@ def fan(
     ]
     probe, *outputs = apply(tap, trunks, flat, branches, False, probe, *tensors)
     rest = iter(outputs)
-    aliases = []
     for i, (own, grown) in enumerate(zip(users, branches, strict=True)):
         if grown is None:
-            aliases += islice(rest, len(own))
+            aliases.extend(islice(rest, len(own)))
         else:
             aliases += grown.grow(next(rest), gates[i] if gates else ())
     return aliases, probe
@@ -176,15 +180,14 @@ def _sum(gradients: list[Tensor]) -> Tensor | None:
     if len(gradients) < 2:
         return gradients[0] if gradients else None
     total = gradients[0] + gradients[1]
-    if torch.is_grad_enabled():
-        return sum(gradients[2:], total)
     for gradient in gradients[2:]:
-        total.add_(gradient)  # in place like autograd's own accumulation
+        # In place like autograd's own accumulation, unless this pass is itself differentiated.
+        total = total + gradient if torch.is_grad_enabled() else total.add_(gradient)
     return total
 
 
-_Item = Tensor | _Branches | None
-"""What stands for one norm, or for those of a tensor's branches."""
+_Item = Tensor | list[Scalar] | None
+"""What stands for one norm, or the norms that a tensor's branches have found."""
 
 
 def _measured(
@@ -197,15 +200,13 @@ def _measured(
         if grown is None:
             items += [g for user, g in zip(own, group, strict=True) if user != TOGETHER]
         else:
-            items.append(grown)
+            items.append(grown.taken())
     return items
 
 
-def _numbers(
-    items: Sequence[_Item], scale: Tensor | None, *, quick: bool = False
-) -> bytes | Tensor | None:
+def _numbers(items: Sequence[_Item], scale: Tensor, *, quick: bool) -> bytes | Tensor | None:
     present = [x for x in items if isinstance(x, Tensor)]
-    if not present or scale is None:
+    if not present:
         return None
     found = quick_norms(present) if quick else norms(present)
     if len(present) < len(items):
@@ -217,8 +218,8 @@ def _beside_nothing(items: Sequence[_Item], found: Sequence[Scalar]) -> list[Sca
     rest = iter(found)
     numbers: list[Scalar] = []
     for item in items:
-        if isinstance(item, _Branches):
-            numbers += item.taken()
+        if isinstance(item, list):
+            numbers += item
         else:
             numbers.append(0.0 if item is None else next(rest))
     return numbers

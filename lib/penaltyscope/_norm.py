@@ -1,4 +1,4 @@
-"""Euclidean norms, right wherever they fit into float64, and inner products that keep their digits."""
+"""Euclidean norms, right wherever they fit into float64, and products that keep their digits."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ LEAST, MOST = LEAST_SQUARE**0.5, MOST_SQUARE**0.5
 
 def norms(tensors: Sequence[Tensor]) -> list[Scalar]:
     """The norm of all elements of each tensor, of any shape; there is at least one tensor."""
-    if not all([on_host(x) for x in tensors]):
+    if not all(map(on_host, tensors)):
         return [precise(x) for x in tensors]
     if is_quick(tensors):
         return quick_norms(tensors)
@@ -32,14 +32,12 @@ def norms(tensors: Sequence[Tensor]) -> list[Scalar]:
 
 def is_quick(tensors: Sequence[Tensor]) -> bool:
     """Whether ``quick_norms`` is right for tensors like these."""
-    return all(
-        [x.numel() <= LONGEST and x.dtype in _SUMMED and on_host(x) for x in tensors]
-    )
+    return all(x.numel() <= LONGEST and x.dtype in _SUMMED and on_host(x) for x in tensors)
 
 
 def quick_norms(tensors: Sequence[Tensor]) -> list[Scalar]:
     """``norms`` of short tensors on the host, all of them of one kind."""
-    return _right(tensors, read([*torch._foreach_norm(tensors)]))
+    return _right(tensors, read([*torch._foreach_norm([*tensors])]))  # noqa: SLF001  # as clip_grad_norm_ does
 
 
 def _right(tensors: Sequence[Tensor], found: list[Scalar]) -> list[Scalar]:

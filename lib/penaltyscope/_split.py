@@ -36,7 +36,7 @@ class _Kept:
     """The last weights, all of them numbers, and what was made of them."""
 
     weights: Sequence[float | Tensor] = ()
-    scale: Tensor = field(default_factory=lambda: torch.empty(0))
+    scale: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +159,9 @@ def evaluate(
 
 def _total(plan: Plan, values: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
     kept = plan.kept
-    if weights is kept.weights and values.dtype is kept.scale.dtype and type(values) is Tensor:
-        return torch.dot(values, kept.scale)
+    scale = kept.scale if weights is kept.weights else None
+    if scale is not None and type(values) is Tensor and _alike(values, scale):
+        return torch.dot(values, scale)
     probes = len(values) - len(plan.terms)
     own = [*[weights[term] for term in plan.terms], *[1.0] * probes]
     scale = weight_tensor(own, values)
@@ -181,6 +182,10 @@ def _total(plan: Plan, values: Tensor, weights: Sequence[float | Tensor]) -> Ten
 def _gate(weight: float | Tensor) -> Tensor | None:
     # Only the device knows whether a tensor is 0, and then 0 * NaN must be 0.
     return weight.detach() != 0 if isinstance(weight, Tensor) else None
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return a.dtype is b.dtype and a.device == b.device
 
 
 def _any_learns(weights: Sequence[float | Tensor]) -> bool:

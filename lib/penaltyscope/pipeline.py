@@ -309,7 +309,7 @@ class Pipeline(nn.Module):
         for name in options:
             self._known(name)
         steady = self._steady or self._settings()
-        weights = steady.weights
+        weights: tuple[float | Tensor, ...] | None = steady.weights
         if weights is None:
             weights = tuple([_weight_at(n, w, self.step) for n, w in self._weights.items()])
         if self._engine is None:
@@ -320,7 +320,7 @@ class Pipeline(nn.Module):
         statistics = Statistics(
             step=self.step,
             layout=done.layout,
-            weights=steady.weights or tuple([*map(_read, weights)]),
+            weights=steady.weights or tuple(map(_read, weights)),
             numbers=done.numbers,
             alarming=done.alarming,
             has_base=base is not None,
