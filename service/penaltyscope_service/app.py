@@ -18,11 +18,13 @@ from starlette.types import ASGIApp
 from penaltyscope_service.access import Gate, Guard, QuotaMetrics, describe_tokens
 from penaltyscope_service.api import (
     EncodedRunPaths,
+    admit_damage,
     admit_defect,
     create_api_router,
     refuse_arguments,
 )
 from penaltyscope_service.assets import create_assets_router
+from penaltyscope_service.history import DamagedError
 from penaltyscope_service.ingest import (
     GrpcServer,
     IngestMetrics,
@@ -142,6 +144,7 @@ def create_service(
     )
     rest.needs_tokens = gate.asks
     rest.add_exception_handler(RequestValidationError, refuse_arguments)
+    rest.add_exception_handler(DamagedError, admit_damage)
     rest.add_exception_handler(Exception, admit_defect)
     for router in _routers(observatory, writer, gate, registry, title=rest.title):
         rest.include_router(router)

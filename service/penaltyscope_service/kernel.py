@@ -11,9 +11,11 @@ from functools import cached_property
 from typing import Any, Final, TypeVar, cast
 
 import numba
+import numpy as np
 from numba import types
 from numba.core.typing.templates import Signature
 from numba.extending import typeof_impl
+from numpy.typing import NDArray
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -21,9 +23,18 @@ _LONG_SECONDS: Final = 2.0
 """More than to take kernels from where they were kept."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Number = TypeVar("_Number", bound=np.generic)
 
 BYTES: Final = types.Array(types.uint8, 1, "C", readonly=True)
 """The type of an array of bytes that is only read, as ``np.frombuffer`` makes of ``bytes``."""
+
+
+def by_term(table: NDArray[_Number]) -> NDArray[_Number]:
+    """``[T, N]`` of ``[N, T]``, one term's numbers after the other's, as decoded blocks have them.
+
+    So loops read what lies side by side.
+    """
+    return np.ascontiguousarray(table.T)
 
 
 class _Compilable:

@@ -15,6 +15,7 @@ from penaltyscope_service.history import (
     NewBlock,
     Packing,
     Place,
+    cut,
 )
 from penaltyscope_service.joining import join
 from penaltyscope_service.registry import Registry, TrackedStream
@@ -56,12 +57,18 @@ class Packer:
             aggregate = take_snapshot(stream.aggregate)
         newest = next(reversed(stream.loose))
         loose = {place.source for place in stream.loose}
+        places = {place: final or place != newest for place in stream.loose}
+        # Not when they are written, after those of all streams: here the numbers are in the cache.
+        known = {
+            block.place: cut(block, final=places[block.place])
+            for block in _complete(folded, stream.loose)
+        }
         return Packing(
             stream=stream.row.id,
-            places={place: final or place != newest for place in stream.loose},
+            places=places,
             aggregate=aggregate,
             sources=[source for source in stream.sources.values() if source.id in loose],
-            known=_complete(folded, stream.loose),
+            known=known,
         )
 
     def _write(self, streams: Sequence[TrackedStream], packings: Sequence[Packing]) -> None:
@@ -79,13 +86,13 @@ class Packer:
             stream.loose = loose
 
 
-def _complete(blocks: Iterable[NewBlock], loose: Mapping[Place, int]) -> dict[Place, NewBlock]:
+def _complete(blocks: Iterable[NewBlock], loose: Mapping[Place, int]) -> list[NewBlock]:
     """What lies at the places of which the blocks are everything."""
     by_place: dict[Place, list[NewBlock]] = {}
     for block in blocks:
         by_place.setdefault(block.place, []).append(block)
-    return {
-        place: NewBlock(place, max(b.received_at for b in found), join([b.steps for b in found]))
+    return [
+        NewBlock(place, max(b.received_at for b in found), join([b.steps for b in found]))
         for place, found in by_place.items()
         if sum(len(b.steps) for b in found) == loose[place]
-    }
+    ]

@@ -35,7 +35,9 @@ def problem(
 
 
 FAILURES: Final[Answers] = {
-    500: problem("A defect; the service's log has it.", "internal error; see the log."),
+    500: problem(
+        "A defect or a damaged history; the service's log has it.", "internal error; see the log."
+    ),
     503: problem(
         "Too many connections are open; the same request may be sent again.",
         "too many connections are open; try again later.",

@@ -65,10 +65,10 @@ class Baseline:
 
         Args:
             columns: ``[T]``, which columns they are for.
-            numbers: ``[N, T]``.
+            numbers: ``[T, N]``.
         """
         width = len(self.value)
-        groups, rest = divmod(len(self.pending) + len(numbers), GROUP_ROWS)
+        groups, rest = divmod(len(self.pending) + numbers.shape[1], GROUP_ROWS)
         complete, pending = np.empty((GROUP_ROWS, groups * width)), np.empty((rest, width))
         _regroup(columns, numbers, self.pending, complete, pending)
         self.pending = pending
@@ -79,7 +79,7 @@ class Baseline:
 
 
 _COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
-_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
+_TABLE: Final = types.Array(types.float64, 2, "C", readonly=True)
 _ROWS: Final = types.Array(types.float64, 2, "C", readonly=True)
 _NEW_ROWS: Final = types.Array(types.float64, 2, "C")
 
@@ -92,28 +92,31 @@ def _regroup(
 
     Args:
         columns: ``[T]``.
-        numbers: ``[N, T]``.
+        numbers: ``[T, N]``.
         before: ``[<25, C]``, the rows that come first.
         complete: ``[25, G * C]``, takes the groups that are complete.
         pending: ``[<25, C]``, takes what is left.
     """
     width = pending.shape[1]
-    rows = len(before) + len(numbers)
-    for row in range(rows):
-        first = row // GROUP_ROWS * width
-        if row < rows - len(pending):
-            target = complete[row % GROUP_ROWS, first : first + width]
-        else:
-            target = pending[row % GROUP_ROWS]
-        if row < len(before):
+    if len(columns) < width:
+        complete[:] = np.nan
+        pending[:] = np.nan
+    rows = len(before) + numbers.shape[1]
+    # Group by group: what is read lies term by term, what is written row by row, and so much of
+    # both fits into the nearest cache.
+    for start in range(0, rows, GROUP_ROWS):
+        first = start // GROUP_ROWS * width
+        is_complete = start + GROUP_ROWS <= rows
+        target = complete[:, first : first + width] if is_complete else pending
+        old = max(len(before) - start, 0)
+        for row in range(old):
             for column in range(width):
-                target[column] = before[row, column]
-            continue
-        if len(columns) < width:
-            for column in range(width):
-                target[column] = np.nan
+                target[row, column] = before[row, column]
+        given = numbers[:, max(start - len(before), 0) : start - len(before) + GROUP_ROWS]
         for i in range(len(columns)):
-            target[columns[i]] = numbers[row - len(before), i]
+            line, column = given[i], columns[i]
+            for row in range(len(line)):
+                target[old + row, column] = line[row]
 
 
 _MEDIANS: Final = types.Array(types.float64, 1, "C", readonly=True)

@@ -49,24 +49,79 @@ class Histogram:
 
         Args:
             columns: ``[T]``, which columns they are for.
-            numbers: ``[N, T]``.
+            numbers: ``[T, N]``.
         """
         _observe(columns, numbers, self.bounds, self.counts, self.sums)
 
 
 _COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
-_NUMBERS: Final = types.Array(types.float64, 2, "A", readonly=True)
+_NUMBERS: Final = types.Array(types.float64, 2, "C", readonly=True)
+_LINE: Final = types.Array(types.float64, 1, "C", readonly=True)
 _BOUNDS: Final = types.Array(types.float64, 1, "C", readonly=True)
 _COUNTS: Final = types.Array(types.int64, 2, "C")
 _SUMS: Final = types.Array(types.float64, 1, "C")
 
 
-@part(types.int64(_SUMS, types.float64))
+@part(types.int64(_LINE, types.float64))
 def _count_above(numbers: NDArray[np.floating[Any]], bound: float) -> int:
-    above = 0
-    for number in numbers:
-        above += number > bound
-    return above
+    above = np.int64(0)
+    for row in range(len(numbers)):
+        above += np.int64(numbers[row] > bound)
+    return int(above)
+
+
+@part(types.Tuple((types.int64, types.float64, types.float64))(_LINE))
+def _survey(numbers: NDArray[np.floating[Any]]) -> tuple[int, float, float]:
+    """How many there are, the least and the greatest."""
+    whole = len(numbers) // 4 * 4
+    # Four side by side: to compare one after the other takes twice the time or more.
+    low_0 = low_1 = low_2 = low_3 = np.inf
+    high_0 = high_1 = high_2 = high_3 = -np.inf
+    for start in range(0, whole, 4):
+        some = numbers[start : start + 4]
+        a, b, c, d = some[0], some[1], some[2], some[3]
+        low_0, high_0 = a if a < low_0 else low_0, a if a > high_0 else high_0
+        low_1, high_1 = b if b < low_1 else low_1, b if b > high_1 else high_1
+        low_2, high_2 = c if c < low_2 else low_2, c if c > high_2 else high_2
+        low_3, high_3 = d if d < low_3 else low_3, d if d > high_3 else high_3
+    for number in numbers[whole:]:
+        low_0 = number if number < low_0 else low_0
+        high_0 = number if number > high_0 else high_0
+    low = min(min(low_0, low_1), min(low_2, low_3))
+    high = max(max(high_0, high_1), max(high_2, high_3))
+    return _count_above(numbers, -np.inf), low, high
+
+
+@part(types.float64(types.float64))
+def _there(number: float) -> float:
+    """What a number adds to a sum; a sum that began at 0 is never -0, and stays as it is."""
+    return 0.0 if np.isnan(number) else number
+
+
+@part(types.void(_COLUMNS, _NUMBERS, _SUMS))
+def _add(
+    columns: NDArray[np.integer[Any]],
+    numbers: NDArray[np.floating[Any]],
+    sums: NDArray[np.floating[Any]],
+) -> None:
+    """Adds every column's numbers one after the other: only so is the sum always the same."""
+    whole = len(columns) // 4 * 4
+    for i in range(0, whole, 4):  # four side by side take hardly longer than one
+        a, b, c, d = numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3]
+        sum_a, sum_b = sums[columns[i]], sums[columns[i + 1]]
+        sum_c, sum_d = sums[columns[i + 2]], sums[columns[i + 3]]
+        for row in range(len(a)):
+            sum_a += _there(a[row])
+            sum_b += _there(b[row])
+            sum_c += _there(c[row])
+            sum_d += _there(d[row])
+        sums[columns[i]], sums[columns[i + 1]] = sum_a, sum_b
+        sums[columns[i + 2]], sums[columns[i + 3]] = sum_c, sum_d
+    for i in range(whole, len(columns)):
+        line, total = numbers[i], sums[columns[i]]
+        for row in range(len(line)):
+            total += _there(line[row])
+        sums[columns[i]] = total
 
 
 @kernel(types.void(_COLUMNS, _NUMBERS, _BOUNDS, _COUNTS, _SUMS))
@@ -77,29 +132,18 @@ def _observe(
     counts: NDArray[np.integer[Any]],
     sums: NDArray[np.floating[Any]],
 ) -> None:
-    there = np.empty(numbers.shape[0])
+    _add(columns, numbers, sums)
     for i in range(len(columns)):
-        column = columns[i]
-        count, total, lowest, highest = 0, sums[column], np.inf, -np.inf
-        for row in range(numbers.shape[0]):
-            number = numbers[row, i]
-            if not np.isnan(number):
-                there[count] = number
-                count += 1
-                total += number
-                lowest = min(lowest, number)
-                highest = max(highest, number)
-        sums[column] = total
+        line, column = numbers[i], columns[i]
+        above, lowest, highest = _survey(line)
         # All numbers are compared with one bound after the other, but only with those that lie
         # among them: that is far quicker than to look for the bucket of each.
-        seen = there[:count]
-        above = count
         for bucket in range(len(bounds)):
             bound, before = bounds[bucket], above
             if bound >= highest:
                 above = 0
             elif bound >= lowest:
-                above = _count_above(seen, bound)
+                above = _count_above(line, bound)
             counts[column, bucket] += before - above
             if not above:
                 break

@@ -16,7 +16,7 @@ from penaltyscope_service.aggregate._interval import Intervals
 from penaltyscope_service.aggregate._latest import hold_totals
 from penaltyscope_service.aggregate._term import TermAggregate
 from penaltyscope_service.aggregate._window import Columns
-from penaltyscope_service.kernel import kernel, part
+from penaltyscope_service.kernel import by_term, kernel, part
 
 _NONFINITE: Final = int(NONFINITE)
 _ONLY: Final = np.zeros(1, np.int64)
@@ -98,14 +98,14 @@ class StreamAggregate:
         columns = self._columns(block.terms)
         bad, first_bad, flagged, ordered = _survey(
             *(block.seq, block.step, block.base, block.has_base),
-            *(np.ascontiguousarray(block.flags), self.base_nonfinite),
+            *(by_term(block.flags), self.base_nonfinite),
         )
         self.steps += len(block)
         self.nonfinite_steps += bad
         if bad and (self.first is None or first_bad <= self.first.step):
             found = first_finding(block)
             self.first = found if self.first is None else min(found, self.first)
-        self.durations.observe(_ONLY, block.duration[:, None])
+        self.durations.observe(_ONLY, by_term(block.duration[:, None]))
         self.terms.count(columns, block, period, flagged=flagged)
         if self._is_newest(block.incarnation):
             self.intervals.observe(block.step, block.stop_ns)
@@ -187,12 +187,17 @@ def _survey(
     """
     bad, first_bad, ordered = 0, np.iinfo(np.int64).max, True
     flagged = _union(flags.reshape(-1)) != 0
+    found = np.zeros(len(seq), np.int32)
+    for term in range(len(flags) if flagged else 0):
+        bits = flags[term]
+        for row in range(len(found)):
+            found[row] |= bits[row]
     for row in range(len(seq)):
         ordered &= row == 0 or seq[row] > seq[row - 1]
-        found = has_base[row] and not np.isfinite(base[row])
-        if found:
+        strange = has_base[row] and not np.isfinite(base[row])
+        if strange:
             base_nonfinite[0 if np.isnan(base[row]) else 1] += 1
-        if found or (flagged and _union(flags[row]) & _NONFINITE):
+        if strange or found[row] & _NONFINITE:
             bad += 1
             first_bad = min(first_bad, step[row])
     return bad, first_bad, flagged, ordered

@@ -14,7 +14,7 @@ from penaltyscope_service.aggregate._gauge import Gauges
 from penaltyscope_service.aggregate._histogram import NORM_BOUNDS, Histogram
 from penaltyscope_service.aggregate._latest import hold_terms
 from penaltyscope_service.aggregate._window import Columns, Window
-from penaltyscope_service.kernel import kernel
+from penaltyscope_service.kernel import by_term, kernel
 from penaltyscope_service.measured import DISABLED, NO_NORM
 
 _BITS: Final = tuple(int(finding.flag) for finding in FINDINGS)
@@ -79,11 +79,11 @@ class TermAggregate:
             period: the window's period in which they arrived.
             flagged: whether the block has any flag; without one, all of its numbers are finite.
         """
-        value, norm = block.value, block.gradient_norm
+        value, norm = by_term(block.value), by_term(block.gradient_norm)
         if flagged:
             found = np.empty((2, *value.shape))
             _sift(
-                *(columns, block.step, value, norm, block.flags),
+                *(columns, block.step, value, norm, by_term(block.flags)),
                 *(self.nonfinite, self.nonfinite_step, found),
             )
             value, norm = found
@@ -121,8 +121,8 @@ class TermAggregate:
 
 _COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
 _STEP: Final = types.Array(types.int64, 1, "A", readonly=True)
-_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
-_FLAGS: Final = types.Array(types.int32, 2, "A", readonly=True)
+_TABLE: Final = types.Array(types.float64, 2, "C", readonly=True)
+_FLAGS: Final = types.Array(types.int32, 2, "C", readonly=True)
 _COUNTS: Final = types.Array(types.int64, 2, "C")
 _LAST_STEPS: Final = types.Array(types.int64, 1, "C")
 _FOUND: Final = types.Array(types.float64, 3, "C")
@@ -146,20 +146,20 @@ def _sift(
     Args:
         columns: ``[T]``, where the terms of the block are among all.
         step: ``[N]``, a column of the block.
-        value: ``[N, T]``, as are the next two: columns of the block.
+        value: ``[T, N]``, as are the next two: columns of the block.
         norm: a column.
         flags: a column.
         nonfinite: ``[C, 6]``.
         nonfinite_step: ``[C]``.
-        found: ``[2, N, T]``, takes values and norms; NaN where one means nothing or is not finite.
+        found: ``[2, T, N]``, takes values and norms; NaN where one means nothing or is not finite.
     """
-    for row in range(len(step)):
-        for i in range(len(columns)):
-            bits, one, other = flags[row, i], value[row, i], norm[row, i]
-            found[0, row, i] = np.nan if bits & DISABLED or not np.isfinite(one) else one
-            found[1, row, i] = np.nan if bits & NO_NORM or not np.isfinite(other) else other
+    for i in range(len(columns)):
+        column = columns[i]
+        for row in range(len(step)):
+            bits, one, other = flags[i, row], value[i, row], norm[i, row]
+            found[0, i, row] = np.nan if bits & DISABLED or not np.isfinite(one) else one
+            found[1, i, row] = np.nan if bits & NO_NORM or not np.isfinite(other) else other
             if bits & _NONFINITE:
-                column = columns[i]
                 nonfinite_step[column] = max(nonfinite_step[column], step[row])
                 for finding in range(nonfinite.shape[1]):
                     nonfinite[column, finding] += (bits & _BITS[finding]) != 0

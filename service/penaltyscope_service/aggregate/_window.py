@@ -45,7 +45,7 @@ class Window:
         Args:
             period: the period in which they came.
             columns: ``[T]``, which columns they are for.
-            tables: ``[N, T]``, one for each of the W numbers of a column.
+            tables: ``[T, N]``, one for each of the W numbers of a column.
         """
         if period > self.period:
             blank = np.full(self.current.shape, -np.inf)
@@ -72,7 +72,7 @@ def read_windows(windows: Sequence[Window], period: int) -> Numbers:
 
 
 _COLUMNS: Final = types.Array(types.int64, 1, "C", readonly=True)
-_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
+_TABLE: Final = types.Array(types.float64, 2, "C", readonly=True)
 _MAXIMA: Final = types.Array(types.float64, 2, "C")
 
 
@@ -84,7 +84,18 @@ def _raise(
     place: int,
 ) -> None:
     for i in range(len(columns)):
-        for row in range(numbers.shape[0]):
-            if numbers[row, i] > maxima[columns[i], place]:
-                # Of two zeros of different signs either is the maximum; none shows its sign.
-                maxima[columns[i], place] = numbers[row, i] + 0.0
+        line, column = numbers[i], columns[i]
+        whole = len(line) // 4 * 4
+        # Four side by side: to compare one after the other takes twice the time or more.
+        first = second = third = fourth = maxima[column, place]
+        for start in range(0, whole, 4):
+            some = line[start : start + 4]
+            first = some[0] if some[0] > first else first
+            second = some[1] if some[1] > second else second
+            third = some[2] if some[2] > third else third
+            fourth = some[3] if some[3] > fourth else fourth
+        highest = max(max(first, second), max(third, fourth))
+        for number in line[whole:]:
+            highest = number if number > highest else highest
+        # Of two zeros of different signs either is the maximum; none shows its sign.
+        maxima[column, place] = highest + 0.0

@@ -1,5 +1,6 @@
 """Refusals in one sentence: which argument, what was expected, what came."""
 
+import logging
 import reprlib
 from typing import Final
 
@@ -8,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from penaltyscope_service.problem import Answers, problem
+
+_logger: Final = logging.getLogger(__name__)
 
 UNFIT: Final[Answers] = {
     422: problem(
@@ -28,6 +31,13 @@ async def refuse_arguments(_request: Request, error: Exception) -> JSONResponse:
     expected = first["msg"][:1].lower() + first["msg"][1:]
     detail = f"{name}: {expected}, got {reprlib.repr(first.get('input'))}."
     return JSONResponse({"detail": detail}, status_code=422)
+
+
+async def admit_damage(_request: Request, error: Exception) -> JSONResponse:
+    """Answers 500: what was asked for is not what was written, and nothing else is shown for it."""
+    _logger.error("the history is damaged: %s", error)
+    detail = "the history is damaged here; see the log, and restart the service to save the rest."
+    return JSONResponse({"detail": detail}, status_code=500)
 
 
 async def admit_defect(_request: Request, _error: Exception) -> JSONResponse:

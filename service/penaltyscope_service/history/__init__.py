@@ -2,7 +2,7 @@
 
 from penaltyscope_service.history._archive import Archive
 from penaltyscope_service.history._backup import back_up
-from penaltyscope_service.history._block import BLOCK_ROWS
+from penaltyscope_service.history._block import BLOCK_ROWS, cut
 from penaltyscope_service.history._damage import DamagedError, is_damage
 from penaltyscope_service.history._graves import Graves
 from penaltyscope_service.history._kept import keep, unite
@@ -48,6 +48,7 @@ __all__ = [
     "Synchronous",
     "TermsRow",
     "back_up",
+    "cut",
     "is_damage",
     "keep",
     "put_aside",

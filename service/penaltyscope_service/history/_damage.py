@@ -26,9 +26,14 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(error, DamagedError)
 
 
+def is_whole(data: bytes, checksum: int | None) -> bool:
+    """Whether the bytes are those that were written; those without a checksum may be."""
+    return checksum is None or crc32(data) == checksum
+
+
 def require_whole(payload: bytes, checksum: int | None) -> None:
     """Raises DamagedError unless the bytes are those that were written."""
-    if checksum is not None and crc32(payload) != checksum:
+    if not is_whole(payload, checksum):
         raise DamagedError("a block of steps is not what was written.")
 
 

@@ -64,12 +64,13 @@ def _summary(
 ) -> tuple[int, int, int]:
     """The least and the greatest step, and how many evaluations are not finite."""
     least = greatest = step[0]
+    bad = np.zeros(len(step), np.int32)
+    for term in range(flags.shape[1]):
+        line = flags[:, term]
+        for row in range(len(bad)):
+            bad[row] |= line[row]
     nonfinite = 0
     for row in range(len(step)):
         least, greatest = min(least, step[row]), max(greatest, step[row])
-        bad = 0
-        for term in range(flags.shape[1]):
-            bad |= flags[row, term]
-        if bad & _NONFINITE or (has_base[row] and not np.isfinite(base[row])):
-            nonfinite += 1
+        nonfinite += bad[row] & _NONFINITE != 0 or (has_base[row] and not np.isfinite(base[row]))
     return least, greatest, nonfinite

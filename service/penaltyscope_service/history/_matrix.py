@@ -14,6 +14,7 @@ from penaltyscope_service.history._prediction import (
     put_columns,
     totals,
 )
+from penaltyscope_service.kernel import by_term
 
 Column = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -53,12 +54,12 @@ def to_matrix(block: StepBlock) -> tuple[Integers, Forms]:
         block.duration,
         block.base,
         block.total_gradient_norm,
-        block.value,
-        block.weight,
-        block.contribution,
+        by_term(block.value),
+        by_term(block.weight),
+        by_term(block.contribution),
         block.total,
-        block.gradient_norm,
-        block.flags,
+        by_term(block.gradient_norm),
+        by_term(block.flags),
         rows,
         forms,
     ):
@@ -84,10 +85,7 @@ def from_matrix(
         stop = start + (terms if name in _BY_TERM else 1)
         found[name] = _column(name, rows[start:stop], forms, found)
         start = stop
-    return {
-        name: np.ascontiguousarray(found[name].T) if name in _BY_TERM else found[name][0]
-        for name in names
-    }
+    return {name: found[name].T if name in _BY_TERM else found[name][0] for name in names}
 
 
 def needed_rows(names: Collection[str], terms: int) -> NDArray[np.bool_]:

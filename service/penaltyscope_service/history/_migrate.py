@@ -9,6 +9,7 @@ _STEPS: Final = {
     1: f"ALTER TABLE block ADD COLUMN checksum INTEGER; {GRAVE_TABLE}",
     2: f"DROP INDEX block_of_stream; {BLOCK_INDEX}",
     3: "",
+    4: "ALTER TABLE rollup ADD COLUMN checksum INTEGER;",
 }
 """What makes the next version of each.
 

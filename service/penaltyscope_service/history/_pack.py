@@ -1,11 +1,11 @@
 """Small blocks made into large ones: a million steps are a thousand blocks, not one per request."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from penaltyscope_service.history._block import BLOCK_ROWS
+from penaltyscope_service.history._block import Piece
 from penaltyscope_service.history._damage import DamagedError, require_whole
 from penaltyscope_service.history._payload import decode_block
 from penaltyscope_service.history._rows import NewBlock, Place, SourceRow
@@ -27,8 +27,8 @@ class Packing:
     """Of all blocks of the stream; from now on only newer ones need to be added."""
     sources: Sequence[SourceRow]
     """Of these blocks: from now on the blocks do not say any more how far they have come."""
-    known: Mapping[Place, NewBlock] = field(default_factory=dict)
-    """All that lies at a place, where that need not be read."""
+    known: Mapping[Place, Sequence[Piece]] = field(default_factory=dict)
+    """What becomes of all that lies at a place, where that need not be read."""
 
 
 def read_loose(
@@ -59,15 +59,6 @@ def read_loose(
 def delete_loose(connection: sqlite3.Connection, place: Place) -> None:
     """Takes all small blocks of a place out of the table."""
     connection.execute(f"DELETE {_LOOSE}", _key(place))
-
-
-def cut(block: NewBlock) -> Iterator[NewBlock]:
-    """The block in pieces of ``BLOCK_ROWS``, the last one perhaps smaller."""
-    if len(block.steps) <= BLOCK_ROWS:
-        yield block
-        return
-    for start in range(0, len(block.steps), BLOCK_ROWS):
-        yield block._replace(steps=block.steps.take(slice(start, start + BLOCK_ROWS)))
 
 
 def _key(place: Place) -> tuple[int, int, int]:

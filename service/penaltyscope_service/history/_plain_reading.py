@@ -1,6 +1,7 @@
 """Small blocks read again: many at once, as one."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +24,7 @@ _WEIGHT, _CONTRIBUTION = 1, 2
 """Their places among the matrices."""
 
 _LINE: Final = types.Array(types.float64, 1, "C")
-_TABLE: Final = types.Array(types.float64, 2, "C")
+_TABLE: Final = types.Array(types.float64, 2, "A")
 
 
 def decode_plain(parts: Sequence[tuple[memoryview, int]], *, terms: int) -> dict[str, NDArray[Any]]:
@@ -43,7 +44,7 @@ def decode_plain(parts: Sequence[tuple[memoryview, int]], *, terms: int) -> dict
     every = sum(rows for _, rows in parts)
     integers, scalars = np.empty((3, every), np.int64), np.empty((4, every))
     has_base = np.empty(every, np.bool_)
-    arrays, flags = np.empty((4, every, terms)), np.empty((every, terms), np.int32)
+    arrays, flags = np.empty((4, terms, every)), np.empty((terms, every), np.int32)
     start = 0
     for data, rows in parts:
         # As long as the kernel expects, as was just seen; it fills the rows up to the next start.
@@ -53,12 +54,13 @@ def decode_plain(parts: Sequence[tuple[memoryview, int]], *, terms: int) -> dict
     return {
         **dict(zip(_INTEGERS, integers, strict=True)),
         **dict(zip(_SCALARS, scalars, strict=True)),
-        **dict(zip(_MATRICES, arrays, strict=True)),
+        **dict(zip(_MATRICES, arrays.transpose(0, 2, 1), strict=True)),
         "has_base": has_base,
-        "flags": flags,
+        "flags": flags.T,
     }
 
 
+@lru_cache(maxsize=1024)
 def _size(kind: int, rows: int, terms: int) -> int:
     """Bytes of a block; 0 if there is none like that."""
     if rows < 1 or kind >= 2 * ROUNDED:
@@ -78,6 +80,14 @@ def _eight(data: Octets, at: np.uint64) -> np.uint64:
     return bits
 
 
+@part(types.uint32(BYTES, types.uint64))
+def _four(data: Octets, at: np.uint64) -> np.uint32:
+    bits = np.uint32(0)
+    for octet in range(4):
+        bits |= np.uint32(data[at + np.uint64(octet)]) << np.uint32(8 * octet)
+    return bits
+
+
 @part(types.uint64(BYTES, types.uint64, types.Array(types.int64, 1, "C")))
 def _take_integers(data: Octets, at: np.uint64, line: Integers) -> np.uint64:
     """Integers of eight octets; returns where they end."""
@@ -92,10 +102,7 @@ def _take_numbers(data: Octets, at: np.uint64, singles: bool, line: Numbers) -> 
     """The same of singles or doubles."""
     if singles:
         for i in range(len(line)):
-            single = np.uint32(0)
-            for octet in range(4):
-                single |= np.uint32(data[at + np.uint64(octet)]) << np.uint32(8 * octet)
-            line[i] = np.uint32(single).view(np.float32)
+            line[i] = np.uint32(_four(data, at)).view(np.float32)
             at += np.uint64(4)
         return at
     for i in range(len(line)):
@@ -104,35 +111,54 @@ def _take_numbers(data: Octets, at: np.uint64, singles: bool, line: Numbers) -> 
     return at
 
 
-@part(types.uint64(BYTES, types.uint64, types.boolean, types.Array(types.int32, 2, "C")))
+@part(types.uint64(BYTES, types.uint64, types.boolean, types.Array(types.int32, 2, "A")))
 def _take_flags(data: Octets, at: np.uint64, flagged: bool, flags: NDArray[np.int32]) -> np.uint64:
     """The same of flags, of which there may be none."""
-    for row in range(flags.shape[0]):
-        for term in range(flags.shape[1]):
-            bits = np.int32(0)
-            if flagged:
-                for octet in range(4):
-                    bits |= np.int32(data[at + np.uint64(octet)]) << np.int32(8 * octet)
-                at += np.uint64(4)
-            flags[row, term] = bits
+    terms = np.uint64(len(flags))
+    for term in range(flags.shape[0]):
+        line, place = flags[term], at + np.uint64(4 * term)
+        if not flagged:
+            line[:] = 0
+            continue
+        for i in range(len(line)):
+            line[i] = np.int32(_four(data, place))
+            place += np.uint64(4) * terms
+    return at + np.uint64(4 * flags.size) if flagged else at
+
+
+@part(types.uint64(BYTES, types.uint64, types.boolean, _LINE, _TABLE))
+def _take_rows(
+    data: Octets, at: np.uint64, singles: bool, rows: Numbers, table: Numbers
+) -> np.uint64:
+    """The same of rows, which become columns; they go through ``rows``, as many numbers."""
+    at = _take_numbers(data, at, singles, rows)
+    terms = len(table)
+    for term in range(terms):
+        line, place = table[term], term
+        for i in range(len(line)):
+            line[i] = rows[place]
+            place += terms
     return at
 
 
-@part(types.void(_TABLE))
-def _repeat(table: Numbers) -> None:
-    """Makes all rows like the first."""
-    for row in range(1, table.shape[0]):
-        for column in range(table.shape[1]):
-            table[row, column] = table[0, column]
+@part(types.uint64(BYTES, types.uint64, _TABLE))
+def _repeat(data: Octets, at: np.uint64, table: Numbers) -> np.uint64:
+    """Takes one row of doubles, which is that of all."""
+    for term in range(table.shape[0]):
+        table[term] = np.uint64(_eight(data, at)).view(np.float64)
+        at += np.uint64(8)
+    return at
 
 
-@part(types.void(_LINE, _LINE, types.boolean, _LINE))
+@part(types.void(_TABLE, _TABLE, types.boolean, _TABLE))
 def _multiply(weight: Numbers, value: Numbers, rounded: bool, product: Numbers) -> None:
-    for i in range(len(product)):
-        product[i] = weight[i] * value[i]
-    if rounded:
-        for i in range(len(product)):
-            product[i] = np.float64(np.float32(product[i]))
+    for term in range(len(product)):
+        factors, numbers, line = weight[term], value[term], product[term]
+        for i in range(len(line)):
+            line[i] = factors[i] * numbers[i]
+        if rounded:
+            for i in range(len(line)):
+                line[i] = np.float64(np.float32(line[i]))
 
 
 @kernel(
@@ -160,8 +186,8 @@ def _take_block(
         integers: ``[3, N]``
         scalars: ``[4, N]``, durations first.
         has_base: ``[N]``
-        arrays: ``[4, N, T]``
-        flags: ``[N, T]``
+        arrays: ``[4, T, N]``
+        flags: ``[T, N]``
     """
     kind, at = int(data[0]), np.uint64(1)
     for i in range(len(integers)):
@@ -170,17 +196,16 @@ def _take_block(
     for row in range(start, stop):
         has_base[row] = data[at] != 0
         at += np.uint64(1)
-    at = _take_flags(data, at, kind & FLAGS != 0, flags[start:stop])
+    at = _take_flags(data, at, kind & FLAGS != 0, flags[:, start:stop])
     if kind & CONSTANT:
-        at = _take_numbers(data, at, False, arrays[_WEIGHT, start])
-        _repeat(arrays[_WEIGHT, start:stop])
-    singles = kind & SINGLES != 0
+        at = _repeat(data, at, arrays[_WEIGHT, :, start:stop])
+    singles, rows = kind & SINGLES != 0, np.empty((stop - start) * arrays.shape[1])
     for i in range(1, len(scalars)):
         at = _take_numbers(data, at, singles, scalars[i, start:stop])
     for i in range(len(arrays)):
-        line = arrays[i, start:stop].reshape(-1)
+        table = arrays[i, :, start:stop]
         if i == _CONTRIBUTION and kind & PRODUCT:
-            value, weight = arrays[0, start:stop], arrays[_WEIGHT, start:stop]
-            _multiply(weight.reshape(-1), value.reshape(-1), kind & ROUNDED != 0, line)
+            value, weight = arrays[0, :, start:stop], arrays[_WEIGHT, :, start:stop]
+            _multiply(weight, value, kind & ROUNDED != 0, table)
         elif not (i == _WEIGHT and kind & CONSTANT):
-            at = _take_numbers(data, at, singles, line)
+            at = _take_rows(data, at, singles, rows, table)

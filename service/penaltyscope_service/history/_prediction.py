@@ -28,8 +28,7 @@ _LARGEST_EXACT: Final = 2.0**53
 _INTEGERS: Final = types.Array(types.int64, 1, "A", readonly=True)
 _MASK: Final = types.Array(types.boolean, 1, "A", readonly=True)
 _COLUMN: Final = types.Array(types.float64, 1, "A", readonly=True)
-_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
-_FLAGS: Final = types.Array(types.int32, 2, "A", readonly=True)
+_FLAGS: Final = types.Array(types.int32, 2, "C", readonly=True)
 _LINE: Final = types.Array(types.float64, 1, "C")
 _BITS: Final = types.Array(types.int64, 1, "C")
 _ROWS: Final = types.Array(types.float64, 2, "C")
@@ -144,15 +143,20 @@ def _copy(column: Numbers, line: Numbers) -> None:
         line[i] = column[i]
 
 
-@part(types.void(_COLUMN, _LINE, _BITS))
-def _put(column: Numbers, line: Numbers, row: Integers) -> None:
-    """Fills a row with a column, which is in ``line`` then."""
-    _copy(column, line)
+@part(types.void(_GIVEN_LINE, _BITS))
+def _exchange_line(line: Numbers, row: Integers) -> None:
     for i in range(len(row)):
         row[i] = _exchanged(np.float64(line[i]).view(np.int64))
 
 
-@part(types.void(_LINE, _LINE, _BITS))
+@part(types.void(_COLUMN, _LINE, _BITS))
+def _put(column: Numbers, line: Numbers, row: Integers) -> None:
+    """Fills a row with a column, which is in ``line`` then."""
+    _copy(column, line)
+    _exchange_line(line, row)
+
+
+@part(types.void(_GIVEN_LINE, _LINE, _BITS))
 def _put_distances(line: Numbers, predicted: Numbers, row: Integers) -> None:
     for i in range(len(row)):
         integer = _exchanged(np.float64(line[i]).view(np.int64))
@@ -184,7 +188,7 @@ def _put_integers(
 @kernel(
     types.boolean(
         *(*(_INTEGERS,) * 3, _MASK, *(_COLUMN,) * 3),
-        *(_TABLE, _TABLE, _TABLE, _COLUMN, _TABLE, _FLAGS, _INTEGER_ROWS, _FORMS),
+        *(_GIVEN, _GIVEN, _GIVEN, _COLUMN, _GIVEN, _FLAGS, _INTEGER_ROWS, _FORMS),
     )
 )
 def put_columns(
@@ -214,12 +218,12 @@ def put_columns(
         duration: a column.
         base: a column.
         total_norm: a column.
-        value: ``[N, T]``, as are the next two.
+        value: ``[T, N]``, as are the next two.
         weight: a column.
         contribution: a column.
         total: ``[N]``.
-        norm: ``[N, T]``.
-        flags: ``[N, T]``.
+        norm: ``[T, N]``.
+        flags: ``[T, N]``.
         rows: to be filled.
         forms: ``[T + 2]``, takes whether the contributions of each term and the totals have 24
             digits at most, and whether durations are whole nanoseconds.
@@ -227,15 +231,14 @@ def put_columns(
     Returns:
         Whether the columns are as long as each other; otherwise nothing is filled.
     """
-    count, terms = value.shape
+    terms, count = value.shape
     if not (
         len(step) == len(seq) == len(stop_ns) == len(has_base) == len(duration) == count
         and len(base) == len(total_norm) == len(total) == count
         and weight.shape == contribution.shape == norm.shape == flags.shape == value.shape
     ):
         return False
-    line, factors, product = np.empty(count), np.empty(count), np.empty(count)
-    sums = np.zeros(count)
+    line, product, sums = np.empty(count), np.empty(count), np.zeros(count)
     _put_integers(step, seq, stop_ns, has_base, rows)
     _copy(duration, line)
     forms[terms + 1] = _put_nanoseconds(line, rows[4])
@@ -244,20 +247,20 @@ def put_columns(
     _put(base, line, rows[5])
     _put(total_norm, line, rows[6])
     for term in range(terms):
-        _put(norm[:, term], line, rows[8 + 3 * terms + term])
-        _put(weight[:, term], factors, rows[7 + terms + term])
-        _put(value[:, term], line, rows[7 + term])
-        _multiply_line(factors, line, product)
-        _copy(contribution[:, term], line)
-        forms[term] = _is_short(line)
+        _exchange_line(norm[term], rows[8 + 3 * terms + term])
+        _exchange_line(weight[term], rows[7 + terms + term])
+        _exchange_line(value[term], rows[7 + term])
+        _multiply_line(weight[term], value[term], product)
+        found = contribution[term]
+        forms[term] = _is_short(found)
         if forms[term]:
             _round(product)
-        _put_distances(line, product, rows[7 + 2 * terms + term])
+        _put_distances(found, product, rows[7 + 2 * terms + term])
         for i in range(count):
-            sums[i] += line[i]
-        bits = rows[8 + 4 * terms + term]
+            sums[i] += found[i]
+        given, bits = flags[term], rows[8 + 4 * terms + term]
         for i in range(count):
-            bits[i] = flags[i, term]
+            bits[i] = given[i]
     _copy(total, line)
     forms[terms] = _is_short(line)
     _finish_sum(bool(forms[terms]), sums)

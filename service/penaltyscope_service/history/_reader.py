@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from penaltyscope_events import COLUMNS, StepBlock
+from penaltyscope_service.history._damage import is_whole, require_whole
 from penaltyscope_service.history._payload import decode_columns
-from penaltyscope_service.history._rollup import ROLLUP_ROWS
-from penaltyscope_service.history._rollup_bytes import decode_rollups
+from penaltyscope_service.history._rollup import ROLLUP_ROWS, roll_up
+from penaltyscope_service.history._rollup_bytes import decode_rollups, encode_rollups
 from penaltyscope_service.history._rollup_bytes_2 import rollup_bytes_1, with_head
 
 
@@ -45,29 +47,47 @@ class Reader:
         return [BlockHead(r[0], r[1], self._terms[r[2]], bool(r[3]), *r[4:]) for r in sorted(rows)]
 
     def columns(self, head: BlockHead, names: Collection[str]) -> dict[str, NDArray[Any]]:
-        """At least the named columns of a block."""
-        (payload,) = self._connection.execute(
-            "SELECT payload FROM block WHERE id = ?", (head.id,)
+        """At least the named columns of a block.
+
+        Raises:
+            DamagedError: if the block is not what was written.
+        """
+        payload, checksum = self._connection.execute(
+            "SELECT payload, checksum FROM block WHERE id = ?", (head.id,)
         ).fetchone()
+        require_whole(payload, checksum)
         return decode_columns(payload, names, terms=len(head.terms), rows=head.rows)
 
     def rollups(self, heads: Sequence[BlockHead], columns: Sequence[int]) -> NDArray[np.void]:
         """Rollups of packed blocks with the same terms, all in one, as ``roll_up`` made them.
 
+        One that is not what was written is made anew of its block.
+
         Args:
             heads: at least one, in order of arrival.
             columns: which of them, by the places that ``rollup_column`` tells.
+
+        Raises:
+            DamagedError: if the block of such a one is not what was written, either.
         """
-        stretches = {head.id: -(-head.rows // ROLLUP_ROWS) for head in heads}
+        by_block = {head.id: head for head in heads}
         width = 3 + 3 * len(heads[0].terms)
         rows = self._connection.execute(
-            "SELECT block, rows FROM rollup WHERE block BETWEEN ? AND ? ORDER BY block",
+            "SELECT block, rows, checksum FROM rollup WHERE block BETWEEN ? AND ? ORDER BY block",
             (heads[0].id, heads[-1].id),
-        )
+        ).fetchall()
         first_version = rollup_bytes_1(width)
-        data = [
-            with_head(d) if len(d) == first_version * stretches[block] else d
-            for block, d in rows
-            if block in stretches
-        ]
+        data = []
+        for block, stored, checksum in rows:
+            head = by_block.get(block)
+            if head is None:
+                continue
+            rolled = stored if is_whole(stored, checksum) else self._roll_up(head)
+            stretches = -(-head.rows // ROLLUP_ROWS)
+            data.append(with_head(rolled) if len(rolled) == first_version * stretches else rolled)
         return decode_rollups(data, width, columns)
+
+    def _roll_up(self, head: BlockHead) -> bytes:
+        columns = self.columns(head, COLUMNS)
+        steps = StepBlock(pipeline="", incarnation="", terms=head.terms, **columns)
+        return encode_rollups(roll_up(steps))

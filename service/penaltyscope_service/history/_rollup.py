@@ -7,7 +7,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from penaltyscope_events import StepBlock
-from penaltyscope_service.kernel import kernel, part
+from penaltyscope_service.kernel import by_term, kernel, part
 from penaltyscope_service.measured import DISABLED, GRADIENT_FINDING, NO_NORM
 
 Numbers = NDArray[np.float64]
@@ -48,8 +48,16 @@ def roll_up(block: StepBlock) -> NDArray[np.void]:
     cells = np.empty((stretches, columns, 6), np.int64)
     # Nothing below looks whether columns are as long as each other; encoding the block has done so.
     _roll_up(
-        *(block.step, block.has_base, block.base, block.total, block.total_gradient_norm),
-        *(block.value, block.contribution, block.gradient_norm, block.flags, cells),
+        block.step,
+        block.has_base,
+        np.ascontiguousarray(block.base),
+        np.ascontiguousarray(block.total),
+        np.ascontiguousarray(block.total_gradient_norm),
+        by_term(block.value),
+        by_term(block.contribution),
+        by_term(block.gradient_norm),
+        by_term(block.flags),
+        cells,
     )
     rollups: NDArray[np.void] = cells.view(ROLLUP)[:, :, 0]
     return rollups
@@ -63,11 +71,11 @@ def rollup_column(column: str, term: int) -> int:
 
 
 _INTEGERS: Final = types.Array(types.int64, 1, "A", readonly=True)
-_NUMBERS: Final = types.Array(types.float64, 1, "A", readonly=True)
-_TABLE: Final = types.Array(types.float64, 2, "A", readonly=True)
+_NUMBERS: Final = types.Array(types.float64, 1, "C", readonly=True)
+_TABLE: Final = types.Array(types.float64, 2, "C", readonly=True)
 _MASK: Final = types.Array(types.boolean, 1, "A", readonly=True)
-_FLAGS: Final = types.Array(types.int32, 2, "A", readonly=True)
-_BITS: Final = types.Array(types.int32, 1, "A", readonly=True)
+_FLAGS: Final = types.Array(types.int32, 2, "C", readonly=True)
+_BITS: Final = types.Array(types.int32, 1, "C", readonly=True)
 _REAL: Final = types.Array(types.boolean, 1, "C")
 _LINE: Final = types.Array(types.float64, 1, "C")
 _CELL: Final = types.Array(types.int64, 1, "A")
@@ -148,11 +156,10 @@ def _find(
 
 @part(types.boolean(_FLAGS))
 def _are_flagged(flags: Integers) -> bool:
-    together = 0
-    for row in range(flags.shape[0]):
-        for term in range(flags.shape[1]):
-            together |= flags[row, term]
-    return together != 0
+    together = np.int32(0)
+    for bits in flags.reshape(-1):
+        together |= bits
+    return bool(together != 0)
 
 
 @part(types.void(_BITS, types.int64, _REAL))
@@ -162,14 +169,14 @@ def _leave_out(flags: Integers, unreal: int, real: Mask) -> None:
         real[row] = not flags[row] & unreal
 
 
-@part(types.void(_NUMBERS, _FLAGS, _REAL))
-def _leave_out_unmeasured(norm: Numbers, flags: Integers, real: Mask) -> None:
+@part(types.void(_NUMBERS, _FLAGS, types.int64, _REAL))
+def _leave_out_unmeasured(norm: Numbers, flags: Integers, start: int, real: Mask) -> None:
     """As ``total_norm_measured`` tells it."""
     for row in range(len(real)):
         union = 0
         if np.isnan(norm[row]):
-            for term in range(flags.shape[1]):
-                union |= flags[row, term]
+            for term in range(len(flags)):
+                union |= flags[term, start + row]
         real[row] = not np.isnan(norm[row]) or union & _GRADIENT_FINDING
 
 
@@ -199,7 +206,7 @@ def _roll_up(
         base: a column.
         total: a column.
         total_norm: a column.
-        value: ``[N, T]``, as are the next three: columns of the block.
+        value: ``[T, N]``, as are the next three: columns of the block.
         contribution: a column.
         norm: a column.
         flags: a column.
@@ -213,16 +220,16 @@ def _roll_up(
         steps, real = step[start:stop], mask[: stop - start]
         real[:] = True
         _find(total[start:stop], False, real, steps, line, found[1])
-        for term in range(value.shape[1]):
-            bits, cell = flags[start:stop, term], 3 + 3 * term
+        for term in range(len(value)):
+            bits, cell = flags[term, start:stop], 3 + 3 * term
             if flagged:
                 _leave_out(bits, _DISABLED, real)
-            _find(value[start:stop, term], flagged, real, steps, line, found[cell])
-            _find(contribution[start:stop, term], flagged, real, steps, line, found[cell + 1])
+            _find(value[term, start:stop], flagged, real, steps, line, found[cell])
+            _find(contribution[term, start:stop], flagged, real, steps, line, found[cell + 1])
             if flagged:
                 _leave_out(bits, _NO_NORM, real)
-            _find(norm[start:stop, term], flagged, real, steps, line, found[cell + 2])
-        _leave_out_unmeasured(total_norm[start:stop], flags[start:stop], real)
+            _find(norm[term, start:stop], flagged, real, steps, line, found[cell + 2])
+        _leave_out_unmeasured(total_norm[start:stop], flags, start, real)
         _find(total_norm[start:stop], False, real, steps, line, found[2])
         for row in range(len(real)):
             real[row] = has_base[start + row]

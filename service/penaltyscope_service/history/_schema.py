@@ -6,12 +6,15 @@ from typing import Final, Literal
 
 Synchronous = Literal["NORMAL", "FULL"]
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 _APPLICATION_ID: Final = 0x50534350  # "PSCP", so that `file` and we know whose file it is
 _BUSY_SECONDS: Final = 10.0
 _STATEMENTS: Final = 512
 """That are remembered: some tables have one for every number of rows up to 64."""
-_LOG_PAGES: Final = 4000
+_PAGE_BYTES: Final = 8192
+"""Of a new file. Blocks take a few kilobytes: each page of the log costs two calls of the system,
+and a larger page is written in full also where little of it has changed."""
+_LOG_PAGES: Final = 2000
 """When the log is moved to the file: what was written over meanwhile need not be moved."""
 
 GRAVE_TABLE: Final = """
@@ -95,7 +98,8 @@ CREATE TABLE block (
 {BLOCK_INDEX}
 CREATE TABLE rollup (
     block INTEGER PRIMARY KEY REFERENCES block,
-    rows BLOB NOT NULL
+    rows BLOB NOT NULL,
+    checksum INTEGER  -- CRC-32 of the rows
 );
 CREATE TABLE incident (
     run INTEGER NOT NULL REFERENCES run,
@@ -161,7 +165,9 @@ def create(connection: sqlite3.Connection) -> None:
     """Makes the tables, if there are none."""
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         return
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table
+    # Only before the first table.
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(
         f"BEGIN IMMEDIATE; {_TABLES}"

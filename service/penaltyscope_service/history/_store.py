@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from penaltyscope_service.history._archive import Archive
-from penaltyscope_service.history._block import BLOCK_ROWS, insert_block, insert_blocks
+from penaltyscope_service.history._block import cut, insert_blocks, insert_piece
 from penaltyscope_service.history._commit import write_records, write_sources
 from penaltyscope_service.history._damage import DamagedError, is_damage, look_for_damage
 from penaltyscope_service.history._graves import Graves, bury
 from penaltyscope_service.history._load import load, load_aggregate, load_steps
 from penaltyscope_service.history._lock import take_lock
 from penaltyscope_service.history._migrate import migrate
-from penaltyscope_service.history._pack import Packing, cut, delete_loose, read_loose
+from penaltyscope_service.history._pack import Packing, delete_loose, read_loose
 from penaltyscope_service.history._reader import Reader
 from penaltyscope_service.history._rows import (
     Changes,
@@ -205,15 +205,15 @@ class History:
         left: dict[Place, int] = {}
         write_sources(writer, packing.sources)
         for place, final in packing.places.items():
-            loose = packing.known.get(place)
-            if loose is None:
+            pieces = packing.known.get(place)
+            if pieces is None:
                 loose = read_loose(writer, place, self._terms[place.terms])
+                pieces = cut(loose, final=final) if loose else ()
             delete_loose(writer, place)
-            for block in cut(loose) if loose else ():
-                packed = final or len(block.steps) == BLOCK_ROWS
-                insert_block(writer, self._next_block(), block, packed=packed)
-                if not packed:
-                    left[place] = len(block.steps)
+            for piece in pieces:
+                insert_piece(writer, self._next_block(), piece)
+                if piece.rollup is None:
+                    left[place] = len(piece.block.step)
         writer.execute(
             "UPDATE stream SET aggregate = ?, through = ? WHERE id = ?",
             (packing.aggregate, self._last_block, packing.stream),

@@ -10,7 +10,7 @@ ONLY = np.zeros(1, np.int64)
 
 def baseline_of(*numbers: float) -> float:
     baseline = Baseline.empty(1)
-    baseline.observe(ONLY, np.array(numbers).reshape(-1, 1))
+    baseline.observe(ONLY, np.array([numbers]))
     return float(baseline.value[0])
 
 
@@ -41,17 +41,17 @@ def test_what_was_not_measured_is_no_evidence() -> None:
 
 def test_terms_do_not_influence_each_other() -> None:
     baseline = Baseline.empty(1)
-    baseline.observe(ONLY, np.full((30, 1), 2.0))
+    baseline.observe(ONLY, np.full((1, 30), 2.0))
     baseline.widen(1)
-    baseline.observe(np.arange(2), np.tile([2.0, 5.0], (70, 1)))
+    baseline.observe(np.arange(2), np.array([[2.0] * 70, [5.0] * 70]))
     assert baseline.value.tolist() == [2.0, 5.0]
 
 
 def test_a_term_that_is_not_sent_has_no_part_in_the_groups() -> None:
     baseline = Baseline.empty(3)
-    baseline.observe(np.array([2, 0]), np.tile([5.0, 2.0], (60, 1)))
+    baseline.observe(np.array([2, 0]), np.array([[5.0] * 60, [2.0] * 60]))
     assert str(baseline.value.tolist()) == "[2.0, nan, 5.0]"
     assert baseline.groups.tolist() == [2, 0, 2]
-    baseline.observe(np.array([1]), np.full((40, 1), 9.0))
+    baseline.observe(np.array([1]), np.full((1, 40), 9.0))
     assert baseline.groups.tolist() == [3, 2, 3]
     assert baseline.value.tolist() == [2.0, 9.0, 5.0]

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from penaltyscope_service.aggregate import DURATION_BOUNDS, NORM_BOUNDS
 from penaltyscope_service.aggregate._histogram import Histogram
+from penaltyscope_service.kernel import by_term
 from tests.service.steps import BITS, NAN, UNHURRIED
 
 ONLY = np.zeros(1, np.int64)
@@ -32,7 +33,7 @@ def test_columns_are_counted_and_summed_each_in_order_of_arrival(
     numbers[~np.isfinite(numbers)] = NAN
     histogram = Histogram.empty(NORM_BOUNDS, 3)
     for part in (numbers[:7], numbers[7:]):
-        histogram.observe(np.array([2, 0]), part)
+        histogram.observe(np.array([2, 0]), by_term(part))
     for place, column in ((2, numbers[:, 0]), (0, numbers[:, 1])):
         there = column[~np.isnan(column)]
         found = np.searchsorted(NORM_BOUNDS, there)

@@ -64,7 +64,7 @@ def test_what_comes_with_an_older_clock_is_not_lost() -> None:
 def test_each_number_has_a_maximum_of_its_own_and_what_is_missing_raises_none() -> None:
     window = Window.empty(3, 2)
     columns = np.array([2, 0])
-    values, norms = np.array([[1.0, NAN], [4.0, NAN]]), np.array([[-5.0, -0.0], [NAN, -INF]])
+    values, norms = np.array([[1.0, 4.0], [NAN, NAN]]), np.array([[-5.0, NAN], [-0.0, -INF]])
     window.observe(10, columns, values, norms)
     assert str(window.read(10).tolist()) == "[[nan, 0.0], [nan, nan], [4.0, -5.0]]"
 
@@ -74,7 +74,7 @@ def test_several_windows_are_read_as_each_of_them_is() -> None:
     for i, window in enumerate(windows):
         columns = np.arange(len(window.current))
         for began in range(9, 9 + i):
-            numbers = np.full((1, len(columns)), float(began))
+            numbers = np.full((len(columns), 1), float(began))
             window.observe(began, columns, numbers, -numbers)
     for now in range(8, 15):
         apart = np.concatenate([window.read(now) for window in windows])

@@ -13,6 +13,7 @@ from penaltyscope_service.history import (
     BLOCK_ROWS,
     SCHEMA_VERSION,
     Changes,
+    DamagedError,
     History,
     HistoryError,
     Incident,
@@ -22,6 +23,7 @@ from penaltyscope_service.history import (
     SourceRow,
     StreamRow,
     TermsRow,
+    cut,
     keep,
 )
 from penaltyscope_service.joining import join
@@ -144,7 +146,7 @@ def test_blocks_that_are_in_memory_are_packed_without_being_read(history: Histor
     parts = [make_steps(range(i, i + 512)) for i in (0, 512)]
     history.commit(everything(*parts))
     history._writer.execute("UPDATE block SET payload = x'00'")
-    known = {PLACE: NewBlock(PLACE, 2.5, join(parts))}
+    known = {PLACE: cut(NewBlock(PLACE, 2.5, join(parts)), final=False)}
     packing = Packing(
         stream=STREAM.id, places={PLACE: False}, aggregate=b"", sources=[], known=known
     )
@@ -201,6 +203,38 @@ def test_only_blocks_in_the_range_of_steps_are_read(history: History) -> None:
     with history.reading() as reader:
         heads = reader.heads(STREAM.id, 19, 20)
         assert [head.first_step for head in heads] == [10, 20]
+
+
+def test_a_rollup_that_is_not_what_was_written_is_made_anew_of_its_block(history: History) -> None:
+    history.commit(everything(make_steps(range(600))))
+    pack(history)
+    (stored,) = history._writer.execute("SELECT rows FROM rollup").fetchone()
+    with history.reading() as reader:
+        heads = reader.heads(STREAM.id, 0, 999)
+        before = reader.rollups(heads, range(9))
+    for place in range(len(stored)):
+        damaged = bytearray(stored)
+        damaged[place] ^= 1
+        history._writer.execute("UPDATE rollup SET rows = ?", (damaged,))
+        with history.reading() as reader:
+            assert reader.rollups(heads, range(9)).tobytes() == before.tobytes()
+
+
+def test_a_block_that_is_not_what_was_written_is_not_shown(history: History) -> None:
+    history.commit(everything(make_steps(range(600))))
+    pack(history)
+    (payload,) = history._writer.execute("SELECT payload FROM block").fetchone()
+    damaged = bytearray(payload)
+    damaged[-1] ^= 1  # of the noise of a number
+    history._writer.execute("UPDATE block SET payload = ?", (damaged,))
+    with history.reading() as reader:
+        heads = reader.heads(STREAM.id, 0, 999)
+        assert len(reader.rollups(heads, range(9))) == 3
+        with pytest.raises(DamagedError, match="not what was written"):
+            reader.columns(heads[0], ["value"])
+    history._writer.execute("UPDATE rollup SET rows = x'00'")
+    with history.reading() as reader, pytest.raises(DamagedError, match="not what was written"):
+        reader.rollups(heads, range(9))
 
 
 def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:

@@ -23,7 +23,8 @@ def make_version_1(folder: Path) -> Path:
     path = folder / "history.sqlite"
     with sqlite3.connect(path) as connection:
         connection.executescript(
-            "DROP TABLE grave; ALTER TABLE block DROP COLUMN checksum; PRAGMA user_version = 1;"
+            "DROP TABLE grave; ALTER TABLE block DROP COLUMN checksum; "
+            "ALTER TABLE rollup DROP COLUMN checksum; PRAGMA user_version = 1;"
         )
     connection.close()
     return path
@@ -61,6 +62,7 @@ def test_packed_blocks_of_version_2_are_read_beside_new_ones(tmp_path: Path) -> 
         )
         assert changed.rowcount == 1
         connection.execute("UPDATE rollup SET rows = ?", (rollup,))
+        connection.execute("ALTER TABLE rollup DROP COLUMN checksum")
         connection.execute("PRAGMA user_version = 2")
     connection.close()
 
