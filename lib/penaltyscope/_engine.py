@@ -8,40 +8,27 @@ keep and to read.
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from penaltyscope import _split, penalties
 from penaltyscope._compiled import Compiler
+from penaltyscope._evaluation import Evaluation
 from penaltyscope._fan import GradientTap
 from penaltyscope._fused import Call, Fuser, Fusion, may_have_form
 from penaltyscope._scalar import (
     Extremes,
     Scalar,
     extremes,
+    on_host,
     packed,
     read_one,
     read_vector,
 )
+from penaltyscope._steady import Steady, same
 from penaltyscope.result import Layout
 from penaltyscope.term import Term
-
-
-class Evaluation(NamedTuple):
-    """The outcome; ``total`` is differentiable."""
-
-    layout: Layout
-    numbers: bytes | Tensor
-    """As ``layout`` describes it."""
-    alarming: bool
-    """Whether the host has seen, without waiting, that total or base loss is not finite."""
-    total: Tensor
-    tap: GradientTap | None
-    """None when all norms are in the row, or none can come."""
-    gram: Tensor | None
-    """``[T, T]``, inner products of the weighted gradients, if they are wanted and known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +78,10 @@ class Engine:
         self._fuser = Fuser()
         self._compiler = Compiler() if compiled else None
         self._frames: dict[Hashable, _Frame] = {}
+        self._steady = Steady()
+        self._latest: tuple[object, object, dict[Hashable, _Frame]] = (None, None, {})
+        """The last step's weights and terms that were enabled, and frames as long as both stay the
+        same objects."""
 
     def __call__(
         self,
@@ -109,7 +100,22 @@ class Engine:
             weights: of all terms at this step, numbers or 0-d tensors.
             enabled: for each term.
             options: for some terms' names, options that override the term's own in this call.
+
+        Where weights and enabled are the same objects as before, they are taken to be the same.
         """
+        again = None
+        if self._compiler is not None and not options:
+            again = self._steady(tensors, base, weights, enabled)
+        return again or self._evaluate(tensors, base, weights, enabled, options)
+
+    def _evaluate(
+        self,
+        tensors: Sequence[Tensor],
+        base: Tensor | None,
+        weights: Sequence[float | Tensor],
+        enabled: Sequence[bool],
+        options: Mapping[str, Mapping[str, object]],
+    ) -> Evaluation:
         frame = self._frame(tensors, weights, enabled)
         own = [tensors[i] for i in frame.distinct]
         fusion, taken, ranges = self._together(frame, own, weights, enabled, options)
@@ -119,22 +125,24 @@ class Engine:
         if plan is None:
             plan = frame.plans[key] = self._plan(frame, taken, fusion, enabled)
         tap = self._tap(plan)
-        aliases = _split.fan_out(plan.rest, tap, own, weights) if tap else ()
+        pool, probe = own, None
+        if tap is not None:
+            aliases, probe = _split.fan_out(plan.rest, tap, own, weights)
+            pool = [*aliases, *own]
         totals = []
         if fusion is not None:
-            given = [aliases[i] if alias else own[i] for alias, i in plan.rest.together]
-            totals.append(fusion.total(given))
+            totals.append(fusion.total([pool[i] for i in plan.rest.together]))
         values = None
         if plan.rest.parts:
             rest = _split.evaluate(
-                plan.rest, self._terms, own, aliases, weights=weights, options=options
+                plan.rest, self._terms, pool, probe, weights=weights, options=options
             )
             totals.append(rest.total)
             values = rest.values
         total = _sum(totals, like=tensors[0] if tensors else base)
-        if tap is not None and total.grad_fn is not None:
-            total.grad_fn.register_prehook(tap.set_scale)
-        sums = [read_one(x.detach()) for x in ((total,) if base is None else (total, base))]
+        if self._compiler is not None and fusion is not None and not options:
+            self._remember(self._compiler, plan, fusion, taken, tensors, weights, enabled)
+        sums = [read_one(total)] if base is None else [read_one(total), read_one(base)]
         return Evaluation(
             layout=plan.layout,
             numbers=self._numbers(plan, values, taken, fusion, ranges, sums, total.device),
@@ -143,6 +151,23 @@ class Engine:
             tap=tap,
             gram=self._gram(fusion, taken),
         )
+
+    def _remember(
+        self,
+        compiler: Compiler,
+        plan: _Plan,
+        fusion: Fusion,
+        taken: tuple[int, ...],
+        tensors: Sequence[Tensor],
+        weights: Sequence[float | Tensor],
+        enabled: Sequence[bool],
+    ) -> None:
+        """Lets the compiler's graph alone do it from now on, if it is all there is to do."""
+        if torch.compiler.is_compiling() or not self._steady.is_settled(weights, enabled):
+            return
+        repeat = compiler.repeat([tensors[i] for i in sorted({*same(tensors)})])
+        if repeat is not None and not plan.rest.parts:
+            self._steady.remember(repeat, fusion, taken, plan.layout, tensors)
 
     def _numbers(
         self,
@@ -155,38 +180,59 @@ class Engine:
         device: torch.device,
     ) -> bytes | Tensor:
         """All numbers side by side; ``rest`` are the values of the terms without a closed form."""
-        if rest is not None and len(rest) == len(self._terms):
-            unread = [x for x in (*_flat(ranges), *sums) if isinstance(x, Tensor)]
-            if len(unread) == 2 * len(ranges) + len(sums):
-                return torch.cat((rest, torch.stack(unread)))
-        values: list[Scalar] = [math.nan] * len(self._terms)
+        count = len(self._terms)
+        if rest is not None and len(plan.rest.terms) == count:
+            unread = [*_flat(ranges), *sums]
+            if on_host(rest):
+                return packed([*rest.tolist()[:count], *unread], device)
+            apart = [x for x in unread if isinstance(x, Tensor)]
+            if len(apart) == len(unread):
+                return torch.cat((rest.detach()[:count], torch.stack(apart)))
+        values: list[Scalar] = [math.nan] * count
         if fusion is not None:
             for term, value in zip(taken, fusion.solution.values, strict=True):
                 values[term] = value
         if rest is not None:
-            for part, value in zip(plan.rest.parts, read_vector(rest), strict=True):
-                values[part.term] = value
+            for term, value in zip(plan.rest.terms, read_vector(rest.detach()), strict=False):
+                values[term] = value
         numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion), *sums]
         return packed(numbers, device)
 
     def _frame(
         self, tensors: Sequence[Tensor], weights: Sequence[float | Tensor], enabled: Sequence[bool]
     ) -> _Frame:
-        ids = [id(x) for x in tensors]
-        same = tuple(map(ids.index, ids))
+        first = tuple(same(tensors))
         with_grad = tuple([x.requires_grad for x in tensors])
+        recording = torch.is_grad_enabled()
+        kind = first, with_grad, recording
+        was_weights, was_enabled, frames = self._latest
+        if weights is not was_weights or enabled is not was_enabled:
+            frames = {}
+            self._latest = weights, enabled, frames
+        frame = frames.get(kind)
+        if frame is None:
+            frame = frames[kind] = self._frame_of(*kind, weights, enabled)
+        return frame
+
+    def _frame_of(
+        self,
+        first: tuple[int, ...],
+        with_grad: tuple[bool, ...],
+        recording: bool,
+        weights: Sequence[float | Tensor],
+        enabled: Sequence[bool],
+    ) -> _Frame:
         active = tuple(
             [
                 on and (isinstance(weight, Tensor) or weight != 0)
                 for on, weight in zip(enabled, weights, strict=True)
             ]
         )
-        recording = torch.is_grad_enabled()
-        key = same, with_grad, active, tuple(enabled), recording
+        key = first, with_grad, active, tuple(enabled), recording
         frame = self._frames.get(key)
         if frame is None:
-            distinct = tuple(sorted(set(same)))
-            names = {name: distinct.index(i) for name, i in zip(self._inputs, same, strict=True)}
+            distinct = tuple(sorted(set(first)))
+            names = {name: distinct.index(i) for name, i in zip(self._inputs, first, strict=True)}
             parts = [
                 _split.Part(
                     term=t,

@@ -14,6 +14,8 @@ from torch.compiler import is_compiling
 
 Scalar: TypeAlias = float | Tensor
 
+_NUMBERS = {float, int}
+
 Extremes: TypeAlias = tuple[Scalar, Scalar]
 """The smallest and the largest of many elements; NaN if any of them is."""
 
@@ -41,8 +43,8 @@ def read_vector(numbers: Tensor) -> list[Scalar]:
 
 
 def read_one(x: Tensor) -> Scalar:
-    """The 0-d ``x`` as a number where that is free, else as it is."""
-    return cast("float", x.tolist()) if on_host(x) else x
+    """The 0-d ``x`` as a number where that is free, else as it is, without a graph."""
+    return cast("float", x.tolist()) if on_host(x) else x.detach()
 
 
 def extremes(x: Tensor) -> Extremes | None:
@@ -92,9 +94,16 @@ def row(scalars: Sequence[Scalar], device: torch.device) -> Tensor:
 
 def packed(scalars: Sequence[Scalar], device: torch.device) -> bytes | Tensor:
     """The scalars side by side: on the host the bytes of float64, which cost least to keep."""
-    if any(issubclass(kind, Tensor) for kind in set(map(type, scalars))):
+    if not {*map(type, scalars)} <= _NUMBERS:
         return row(scalars, device)
     return struct.pack(f"{len(scalars)}d", *scalars)
+
+
+def unpacked(numbers: bytes | Tensor) -> Tensor:
+    """What ``packed`` made, as a vector."""
+    if isinstance(numbers, Tensor):
+        return numbers
+    return torch.frombuffer(bytearray(numbers), dtype=torch.float64)
 
 
 def size(x: Scalar) -> Scalar:
@@ -115,8 +124,10 @@ def times(weight: Scalar, x: Scalar) -> Scalar:
 
 
 @lru_cache(maxsize=1024)
-def constants(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers as a vector that is made once; not to be changed in place."""
+def constants(
+    numbers: float | tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Numbers as a vector, or one 0-d, that is made once; not to be changed in place."""
     # A tensor that was made in inference mode could not be saved for a backward pass.
     with torch.inference_mode(mode=False):
         return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)

@@ -6,7 +6,7 @@ are, so that a gradient that it has after all flows, but is not measured.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,6 +31,14 @@ class Part:
     """Whether its gradient is measured."""
 
 
+@dataclass(slots=True)
+class _Kept:
+    """The last weights, all of them numbers, and what was made of them."""
+
+    weights: Sequence[float | Tensor] = ()
+    scale: Tensor | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What does not change from step to step: which term takes which alias of which tensor."""
@@ -40,10 +48,14 @@ class Plan:
     """The tensors that require grad and that a measured term uses."""
     users: tuple[tuple[int, ...], ...]
     """The terms that use each of them, and ``TOGETHER`` where others do too."""
-    arguments: tuple[tuple[tuple[bool, int], ...], ...]
-    """For each part its arguments: (True, alias) or (False, tensor)."""
-    together: tuple[tuple[bool, int], ...]
-    """For every tensor what the others are to take for it."""
+    arguments: tuple[tuple[int, ...], ...]
+    """For each part its arguments, by number among the aliases and, after them, the tensors."""
+    together: tuple[int, ...]
+    """For every tensor what the others are to take for it, likewise."""
+    terms: tuple[int, ...]
+    """Those of the parts."""
+    all_active: bool
+    kept: "_Kept" = field(default_factory=_Kept)
 
     @property
     def aliases(self) -> tuple[tuple[int, int], ...]:
@@ -57,7 +69,7 @@ class Evaluation:
     """The outcome."""
 
     values: Tensor
-    """``[P]`` by part, unweighted, without a graph."""
+    """``[P]`` by part, unweighted; and one more of the probe."""
     total: Tensor
     """0-d, differentiable: the sum of contributions."""
 
@@ -77,31 +89,32 @@ def make_plan(parts: Sequence[Part], requires_grad: Sequence[bool], others: froz
             users[x] = (*own, TOGETHER) if x in others else own
     alias = {key: i for i, key in enumerate((x, user) for x, own in users.items() for user in own)}
 
-    def given(x: int, user: int) -> tuple[bool, int]:
-        return (True, alias[x, user]) if (x, user) in alias else (False, x)
+    def given(x: int, user: int) -> int:
+        return alias.get((x, user), len(alias) + x)
 
     return Plan(
         parts=tuple(parts),
         fanned=tuple(users),
         users=tuple(users.values()),
         arguments=tuple(
-            tuple(given(x, part.term) if part.tapped else (False, x) for x in part.tensors)
+            tuple(given(x, part.term) if part.tapped else len(alias) + x for x in part.tensors)
             for part in parts
         ),
         together=tuple(given(x, TOGETHER) for x in range(len(requires_grad))),
+        terms=tuple(part.term for part in parts),
+        all_active=all(part.active for part in parts),
     )
 
 
 def fan_out(
     plan: Plan, tap: GradientTap, tensors: Sequence[Tensor], weights: Sequence[float | Tensor]
-) -> tuple[Tensor, ...]:
-    """The aliases that the plan's arguments name; weights are by term."""
-    if not plan.fanned:
-        return ()
-    gates: list[Tensor | None] = []
-    if any(isinstance(weight, Tensor) for weight in weights):
+) -> tuple[Sequence[Tensor], Tensor]:
+    """The aliases that the plan's arguments name, and the probe; weights are by term."""
+    gates: list[list[Tensor | None]] = []
+    if _any_learns(weights):
         gates = [
-            None if user == TOGETHER else _gate(weights[user]) for own in plan.users for user in own
+            [None if user == TOGETHER else _gate(weights[user]) for user in own]
+            for own in plan.users
         ]
     return fan(tap, [tensors[x] for x in plan.fanned], plan.users, gates)
 
@@ -109,8 +122,8 @@ def fan_out(
 def evaluate(
     plan: Plan,
     terms: Sequence[Term],
-    tensors: Sequence[Tensor],
-    aliases: Sequence[Tensor],
+    pool: Sequence[Tensor],
+    probe: Tensor | None,
     *,
     weights: Sequence[float | Tensor],
     options: Mapping[str, Mapping[str, object]],
@@ -120,32 +133,50 @@ def evaluate(
     Args:
         plan: from ``make_plan``.
         terms: all of the pipeline's terms.
-        tensors: distinct, as the parts number them.
-        aliases: what ``fan_out`` made of them.
+        pool: the aliases that ``fan_out`` made, and after them the distinct tensors.
+        probe: from ``fan_out``, if there are aliases.
         weights: all terms' weights at this step, numbers or 0-d tensors.
         options: for some terms' names, options that override the term's own in this call.
     """
     values = []
     for part, arguments in zip(plan.parts, plan.arguments, strict=True):
         term = terms[part.term]
-        given = [aliases[i] if alias else tensors[i] for alias, i in arguments]
+        given = [pool[i] for i in arguments]
         chosen = {**term.options, **options.get(term.name, {})} if options else term.options
         if part.in_graph:
             value = term.penalty(*given, **chosen)
         else:
             with torch.no_grad():
                 value = term.penalty(*given, **chosen)
-        values.append(_checked(term.name, value))
+        if type(value) is not Tensor or value.dim() or not value.is_floating_point():
+            _check(term.name, value)
+        values.append(value)
+    if probe is not None:
+        values.append(probe if probe.dtype == values[0].dtype else probe.to(values[0]))
     stacked = torch.stack(values)
-    own = [weights[part.term] for part in plan.parts]
-    scale = weight_tensor(own, stacked)
-    contributions = stacked * scale
-    if any(isinstance(weight, Tensor) for weight in own):
+    return Evaluation(values=stacked, total=_total(plan, stacked, weights))
+
+
+def _total(plan: Plan, values: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
+    kept = plan.kept
+    scale = kept.scale if weights is kept.weights else None
+    if scale is not None and type(values) is Tensor and _alike(values, scale):
+        return torch.dot(values, scale)
+    probes = len(values) - len(plan.terms)
+    own = [*[weights[term] for term in plan.terms], *[1.0] * probes]
+    scale = weight_tensor(own, values)
+    learned = _any_learns(own)
+    if plan.all_active and not learned:
+        if type(values) is Tensor and not torch.compiler.is_compiling():
+            kept.weights, kept.scale = weights, scale
+        return torch.dot(values, scale)
+    contributions = values * scale
+    if learned:
         contributions = torch.where(scale == 0, 0.0, contributions)
-    if not all(part.active for part in plan.parts):
-        active = constant([part.active for part in plan.parts], torch.bool, stacked)
-        contributions = torch.where(active, contributions, 0.0)
-    return Evaluation(values=stacked.detach(), total=contributions.sum())
+    if not plan.all_active:
+        flags = [*[part.active for part in plan.parts], *[True] * probes]
+        contributions = torch.where(constant(flags, torch.bool, values), contributions, 0.0)
+    return contributions.sum()
 
 
 def _gate(weight: float | Tensor) -> Tensor | None:
@@ -153,7 +184,15 @@ def _gate(weight: float | Tensor) -> Tensor | None:
     return weight.detach() != 0 if isinstance(weight, Tensor) else None
 
 
-def _checked(name: str, value: object) -> Tensor:
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return a.dtype is b.dtype and a.device == b.device
+
+
+def _any_learns(weights: Sequence[float | Tensor]) -> bool:
+    return any(issubclass(kind, Tensor) for kind in set(map(type, weights)))
+
+
+def _check(name: str, value: object) -> None:
     if not isinstance(value, Tensor) or not value.is_floating_point():
         got = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"penalty of term {name!r} must return a floating-point tensor, got {got}.")
@@ -161,4 +200,3 @@ def _checked(name: str, value: object) -> Tensor:
         raise ValueError(
             f"penalty of term {name!r} must return a 0-d tensor, got shape {tuple(value.shape)}."
         )
-    return value

@@ -8,8 +8,10 @@ from torch import Tensor
 from penaltyscope._scalar import constants
 
 
-def constant(numbers: Sequence[float] | Sequence[bool], dtype: torch.dtype, like: Tensor) -> Tensor:
-    """The numbers as a vector on the device of ``like``; not to be changed in place.
+def constant(
+    numbers: float | Sequence[float] | Sequence[bool], dtype: torch.dtype, like: Tensor
+) -> Tensor:
+    """The numbers as a vector, or the number 0-d, on the device of ``like``; not to be changed.
 
     It is made once: on the CPU that takes longer than to look it up, on an accelerator another copy
     would make the host wait for it, or would be kept out of a CUDA graph. Beside tensors that
@@ -17,7 +19,8 @@ def constant(numbers: Sequence[float] | Sequence[bool], dtype: torch.dtype, like
     """
     if torch.compiler.is_compiling() or type(like) is not Tensor:
         return torch.tensor(numbers, dtype=dtype, device=like.device)
-    return constants(tuple(numbers), dtype, like.device)
+    known = numbers if isinstance(numbers, float) else tuple(numbers)
+    return constants(known, dtype, like.device)
 
 
 def weight_tensor(weights: Sequence[float | Tensor], like: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """The weighted sum of terms, evaluated once, with every term's gradient norm as a by-product."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,14 @@ class _Stateful(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
 
 
+class _Settings(NamedTuple):
+    """What stays as it is until somebody sets something: engines know it again."""
+
+    weights: tuple[float, ...] | None
+    """Of all terms, if all of them are numbers."""
+    enabled: tuple[bool, ...]
+
+
 class Pipeline(nn.Module):
     """A weighted sum of penalties over one tensor or many.
 
@@ -108,6 +116,7 @@ class Pipeline(nn.Module):
         self._enabled: dict[str, bool] = {}
         self._engine: Engine | None = None
         self._inputs: tuple[str, ...] | None = None
+        self._settings: _Settings | None = None
         self._audience = Audience(Observer)
         for term in terms:
             self.add(term)
@@ -146,25 +155,27 @@ class Pipeline(nn.Module):
         self._terms[term.name] = term
         self._weights[term.name] = term.weight
         self._enabled[term.name] = term.enabled
-        self._engine = self._inputs = None
+        self._engine = self._inputs = self._settings = None
 
     def remove(self, name: str) -> None:
         """Removes a term."""
         self._known(name)
         for table in (self._terms, self._weights, self._enabled):
             del table[name]
-        self._engine = self._inputs = None
+        self._engine = self._inputs = self._settings = None
 
     def set_weight(self, name: str, weight: Weight) -> None:
         """Replaces a term's weight, or its schedule, from the next evaluation on."""
         self._known(name)
         check_weight(name, weight)
         self._weights[name] = weight
+        self._settings = None
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switches a term on or off from the next evaluation on."""
         self._known(name)
         self._enabled[name] = bool(enabled)
+        self._settings = None
 
     def register_observer(self, observer: Observer) -> Callable[[], None]:
         """Tells ``observer`` of every evaluation; returns the call that ends this."""
@@ -213,7 +224,8 @@ class Pipeline(nn.Module):
                 stop(self, result)
             except Exception:  # noqa: BLE001  # whatever an observer does, training goes on
                 audience.fail()
-            self.step = now + self.counts_steps
+            # Not through the module, which would look for parameters in it.
+            object.__setattr__(self, "step", now + self.counts_steps)
         return result
 
     def gradient_norms(
@@ -292,24 +304,25 @@ class Pipeline(nn.Module):
     ) -> PipelineResult:
         started = time.perf_counter()
         tensors = self._bind(x, inputs)
-        _check_base(base)
+        if base is not None:
+            _check_base(base)
         for name in options:
             self._known(name)
-        weights = [
-            w if isinstance(w, float) else _weight_at(name, w, self.step)
-            for name, w in self._weights.items()
-        ]
+        settings = self._settings or self._settle()
+        weights: Sequence[float | Tensor] | None = settings.weights
+        if weights is None:
+            weights = [_weight_at(n, w, self.step) for n, w in self._weights.items()]
         if self._engine is None:
             self._engine = Engine(
                 self.terms, self.inputs, conflict=self.conflict, compiled=self.compile_terms
             )
         done = self._engine(
-            tensors, base, weights=weights, enabled=[*self._enabled.values()], options=options
+            tensors, base, weights=weights, enabled=settings.enabled, options=options
         )
         statistics = Statistics(
             step=self.step,
             layout=done.layout,
-            weights=tuple([_read(w) if isinstance(w, Tensor) else w for w in weights]),
+            weights=settings.weights or tuple(map(_read, weights)),
             numbers=done.numbers,
             alarming=done.alarming,
             has_base=base is not None,
@@ -321,19 +334,30 @@ class Pipeline(nn.Module):
         loss = done.total if base is None else base + done.total
         return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)
 
+    def _settle(self) -> _Settings:
+        weights = [*self._weights.values()]
+        fixed = [float(w) for w in weights if isinstance(w, int | float)]
+        self._settings = _Settings(
+            weights=tuple(fixed) if len(fixed) == len(weights) else None,
+            enabled=tuple(self._enabled.values()),
+        )
+        return self._settings
+
     def _bind(self, x: Tensor | None, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        given = dict(inputs) if x is None else {SINGLE_INPUT: x, **inputs}
-        names = self.inputs
-        missing = [name for name in names if name not in given]
-        if missing:
+        given = inputs if x is None else {SINGLE_INPUT: x, **inputs}
+        names = self._inputs or self.inputs
+        try:
+            tensors = [given[name] for name in names]
+        except KeyError:
+            missing = [name for name in names if name not in given]
             raise ValueError(
                 f"inputs must hold {_listed(names)}, but {_listed(missing)} is missing."
-            )
+            ) from None
         # One more than is needed is no mistake: its term may have been removed.
-        for name in names:
-            if not isinstance(given[name], Tensor):
-                raise TypeError(f"{name} must be a tensor, got {type(given[name]).__name__}.")
-        return [given[name] for name in names]
+        for i, tensor in enumerate(tensors):
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"{names[i]} must be a tensor, got {type(tensor).__name__}.")
+        return tensors
 
     def _known(self, name: str) -> None:
         if name not in self._terms:
@@ -356,9 +380,9 @@ def _weight_at(name: str, weight: Weight, step: int) -> float | Tensor:
     return check_number(name, weight(step)) if callable(weight) else weight
 
 
-def _read(weight: Tensor) -> float | Tensor:
+def _read(weight: float | Tensor) -> float | Tensor:
     # Cloned: the owner may change it in place.
-    return read_one(weight.detach().clone())
+    return read_one(weight.detach().clone()) if isinstance(weight, Tensor) else weight
 
 
 def _check_base(base: Tensor | None) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope._fan import GradientTap
+from penaltyscope._scalar import unpacked
 from penaltyscope._weights import constant, weight_tensor
 from penaltyscope.gradients import cosines, shares
 
@@ -59,9 +60,13 @@ class Layout:
         return len(self.terms), 2 * self.distinct, len(self.known), len(self.known_sums)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Statistics:
-    """The numbers of one evaluation, on their device, without a graph. Nothing waits for them."""
+    """The numbers of one evaluation, on their device, without a graph. Nothing waits for them.
+
+    Not to be changed all the same: one is made at every step, and a frozen one takes several times
+    as long to make.
+    """
 
     step: int
     stamp: bytes
@@ -98,9 +103,7 @@ class Statistics:
     @property
     def row(self) -> Tensor:
         """The numbers as a vector."""
-        if isinstance(self.numbers, Tensor):
-            return self.numbers
-        return torch.frombuffer(bytearray(self.numbers), dtype=torch.float64)
+        return unpacked(self.numbers)
 
     @property
     def device(self) -> torch.device:
@@ -130,7 +133,7 @@ class Statistics:
         shape = len(layout.terms), max(len(set(layout.tensors.values())), 1)
         row = self.row
         norms = torch.full(shape, torch.nan, dtype=row.dtype, device=row.device)
-        tapped = None if tap is None or tap.row is None else tap.row
+        tapped = None if tap is None else tap.row
         if tapped is not None:
             norms = norms.to(torch.promote_types(norms.dtype, tapped.dtype))
         for term, measured in enumerate(layout.measured):
@@ -150,11 +153,10 @@ class Statistics:
         known = self._known()[1]
         if self.tap is None:
             parts = known
-        elif self.tap.row is None:
+        elif (row := self.tap.row) is None:
             parts = known.new_full((1,), torch.nan)
         else:
-            tapped = self.tap.row[len(self.layout.tapped) : -1] / self.tap.row[-1].abs()
-            parts = torch.cat((known, tapped))
+            parts = torch.cat((known, row[len(self.layout.tapped) : -1] / row[-1].abs()))
         if not len(parts):
             parts = known.new_full((1,), torch.nan)
         norm: Tensor = torch.linalg.vector_norm(parts).to(self.dtype)

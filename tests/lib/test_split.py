@@ -217,6 +217,69 @@ def test_long_gradients_whose_squares_overflow_are_measured_all_the_same() -> No
     torch.testing.assert_close(result.gradient_norms, expected)
 
 
+@pytest.mark.parametrize("open_", [True, False], ids=["open", "shut"])
+def test_a_long_gradient_passes_only_where_the_weight_is_not_zero(open_: bool) -> None:
+    x = torch.randn(70_000, dtype=torch.float64, requires_grad=True)
+    weight = torch.full((), float(open_), dtype=torch.float64)
+    term = cubes if open_ else poison
+    result = ps.Pipeline([ps.Term("a", squares), ps.Term("b", term, weight=weight)])(x)
+    result.loss.backward()
+    own = [2 * x.detach(), 3 * x.detach().square() * float(open_)]
+    torch.testing.assert_close(x.grad, own[0] + own[1])
+    torch.testing.assert_close(result.gradient_norms[0], own[0].norm())
+    assert result.gradient_norms[1].isnan() != open_
+
+
+@pytest.mark.parametrize("length", [7, 70_000], ids=["short", "long"])
+def test_a_graph_that_is_kept_can_be_gone_through_again(length: int) -> None:
+    x = torch.randn(length, dtype=torch.float64, requires_grad=True)
+    result = two_terms()(x)
+    result.loss.backward(retain_graph=True)
+    first = result.gradient_norms
+    (4 * result.loss).backward()
+    torch.testing.assert_close(result.gradient_norms, first)
+    plain = x.detach() - 6 * x.detach().square()
+    torch.testing.assert_close(x.grad, 5 * plain)
+    torch.testing.assert_close(result.total_gradient_norm, plain.norm())
+
+
+def test_the_second_derivative_of_a_long_tensor_is_that_of_the_plain_sum() -> None:
+    x = torch.randn(70_000, dtype=torch.float64, requires_grad=True)
+    result = two_terms()(x)
+    (first,) = torch.autograd.grad(result.loss, x, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), x)
+    plain_first = x.detach() - 6 * x.detach().square()
+    torch.testing.assert_close(second, 2 * plain_first * (1 - 12 * x.detach()))
+    torch.testing.assert_close(result.total_gradient_norm, plain_first.norm())
+
+
+def test_short_and_long_tensors_are_measured_in_one_pass() -> None:
+    a = torch.randn(9, requires_grad=True)
+    b = torch.randn(70_000, requires_grad=True)
+    terms = [
+        ps.Term("both", lambda a, b: squares(a) + squares(b), inputs=("a", "b")),
+        ps.Term("b", cubes, inputs=("b",)),
+        ps.Term("a", cubes, inputs=("a",)),
+    ]
+    result = ps.Pipeline(terms)(a=a, b=b)
+    result.loss.backward()
+    x, y = a.detach().double(), b.detach().double()
+    by_input = result.gradient_norms_by_input
+    expected = torch.stack([(2 * x).norm(), x.new_zeros(()), (3 * x.square()).norm()])
+    torch.testing.assert_close(by_input["a"], expected.float())
+    expected = torch.stack([(2 * y).norm(), (3 * y.square()).norm(), y.new_zeros(())])
+    torch.testing.assert_close(by_input["b"], expected.float())
+
+
+def test_values_in_half_precision_make_a_total_in_half_precision() -> None:
+    x = torch.randn(7, dtype=torch.float16, requires_grad=True)
+    result = ps.Pipeline([ps.Term("a", lambda x: x.sum(), weight=2.0)])(x)
+    result.loss.backward()
+    assert result.total.dtype == torch.float16
+    torch.testing.assert_close(x.grad, torch.full_like(x, 2.0))
+    torch.testing.assert_close(result.gradient_norms.item(), 7**0.5, rtol=1e-3, atol=0)
+
+
 def test_a_weight_may_be_a_tensor_that_learns(x: Tensor) -> None:
     x.requires_grad_()
     weight = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)

@@ -17,6 +17,8 @@ _SETTINGS: Final = {
     "cpp.max_horizontal_fusion_size": 1024,
     # Only what is near in order shares a loop, and our order is the one that does.
     "reorder_for_locality": False,
+    # A sum takes a product in with the same instruction, and rounds once.
+    "cpp.enable_floating_point_contract_flag": "fast",
 }
 """Of the compiler behind ``torch.compile``, for these graphs alone."""
 
@@ -42,7 +44,20 @@ def resolved(backend: Backend) -> Callable[..., Any]:
     from torch._dynamo import lookup_backend
 
     found: Callable[..., Any] = lookup_backend(backend)
-    return partial(found, config_patches=_SETTINGS) if backend == "inductor" else found
+    if backend != "inductor":
+        return found
+    from torch._inductor import config
+
+    settings = {name: value for name, value in _SETTINGS.items() if _has(config, name)}
+    return partial(found, config_patches=settings)
+
+
+def _has(config: object, name: str) -> bool:
+    for part in name.split("."):
+        if not hasattr(config, part):
+            return False
+        config = getattr(config, part)
+    return True
 
 
 def _may_change(entries: Sequence[Any]) -> list[bool]:

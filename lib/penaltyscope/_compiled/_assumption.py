@@ -46,7 +46,7 @@ class Assumption:
             tensors: all of them.
             ranges: of each; None where that is not known.
         """
-        if not self._bets or self._within(ranges):
+        if self.covers(ranges):
             return True
         found = Situation.of([x.shape for x in tensors], ranges)
         if self._holds(found):
@@ -54,6 +54,10 @@ class Assumption:
             return True
         self.losses += all(low - low == high - high == 0 for low, high in found.ranges)
         return False
+
+    def covers(self, ranges: Sequence[Extremes | None]) -> bool:
+        """Whether that is known already of such ranges."""
+        return not self._bets or self._within(ranges)
 
     def _holds(self, situation: Situation) -> bool:
         return all(question(situation, *about) == answer for question, about, answer in self._bets)

@@ -13,6 +13,7 @@ from penaltyscope._compiled._assumption import Assumption
 from penaltyscope._compiled._evaluator import Evaluator
 from penaltyscope._compiled._graph import Blueprint
 from penaltyscope._compiled._reach import reachable
+from penaltyscope._compiled._repeat import Repeat
 from penaltyscope._compiled._tables import make_tables
 from penaltyscope._compiled._traced import TracedRequest, can_be_traced, distinct, traced
 from penaltyscope._fused import (
@@ -87,6 +88,9 @@ class Compiler:
         self._backend = backend
         self._families: dict[Hashable, _Family] = {}
         self._last: _Last | None = None
+        self._answered: _Graph | None = None
+        """The graph of the last evaluation, if that took one, which had neither masks nor calls
+        without a closed form."""
 
     def __reduce__(self) -> tuple[type["Compiler"], tuple[Backend]]:
         # Graphs cannot be copied; a copy makes its own.
@@ -118,6 +122,7 @@ class Compiler:
             ValueError: likewise.
             RuntimeError: there is no C++ compiler where one is needed.
         """
+        self._answered = None
         if any(isinstance(x, FakeTensor) for x in tensors):
             return None  # a graph would look for their memory
         recording = torch.is_grad_enabled()
@@ -144,9 +149,15 @@ class Compiler:
                 last.family.graphs.remove(graph)
                 last.graph = None
             return None
+        if not (graph.traced or last.masks):
+            self._answered = graph
         chosen = tuple([calls[i] for i in on])
         fusion = Fusion(on, found.solution, chosen, tuple([weights[i] for i in on]))
         return Compilation(fusion, found.ranges)
+
+    def repeat(self, tensors: Sequence[Tensor]) -> Repeat | None:
+        """The last evaluation, of these tensors, to be had again; None where it cannot be."""
+        return None if self._answered is None else self._answered.evaluate.repeat(tensors)
 
     def _graph(
         self, last: _Last, tensors: Sequence[Tensor], wanted: Sequence[bool], *, gram: bool

@@ -9,12 +9,13 @@ from torch import Tensor
 from penaltyscope._compiled._apart import Backend
 from penaltyscope._compiled._assumption import Assumption
 from penaltyscope._compiled._graph import Blueprint, Inputs
+from penaltyscope._compiled._repeat import Repeat
 from penaltyscope._compiled._runner import Runner
 from penaltyscope._compiled._solution import Found, Selection
 from penaltyscope._compiled._tables import Tables
 from penaltyscope._compiled._traced import Traced
 from penaltyscope._fused import Form
-from penaltyscope._scalar import constants, vector
+from penaltyscope._scalar import constants, on_host, vector
 from penaltyscope.penalties._reduction import check_mask
 
 
@@ -66,6 +67,17 @@ class Evaluator:
             return None
         return found
 
+    def repeat(self, tensors: Sequence[Tensor]) -> Repeat | None:
+        """The last evaluation, of these tensors alone; None where it cannot be had again."""
+        if self._last_key is None or not on_host(tensors[0]):
+            return None
+        scales, selection = self._last
+        direct = self._run.direct(Inputs([x.detach() for x in tensors], (), {}, scales))
+        whole = selection.is_whole or not self._tables.products
+        if direct is None or not whole:
+            return None
+        return Repeat(direct, scales, selection.places, self.assumption, len(tensors))
+
     def _prepare(
         self,
         tensors: Sequence[Tensor],
@@ -78,8 +90,7 @@ class Evaluator:
         if known and key == self._last_key:
             return self._last
         prepared = self._scales(tensors, own), self._selection(own, enabled)
-        if known:
-            self._last_key, self._last = key, prepared
+        self._last_key, self._last = key if known else None, prepared
         return prepared
 
     def _selection(self, weights: Sequence[float | Tensor], enabled: Sequence[bool]) -> Selection:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from penaltyscope._compiled._tables import Tables
 from penaltyscope._compiled._traced import Traced, value_and_slopes
-from penaltyscope._fused import BY_ROW, Leaf, Plan, Task, Whole, dropped_rows, masked_share
+from penaltyscope._fused import BY_ROW, Gated, Leaf, Plan, Task, Whole, dropped_rows, masked_share
 from penaltyscope._scalar import sum_dtype, wide
 
 
@@ -31,6 +31,8 @@ class Inputs(NamedTuple):
 class Outputs(NamedTuple):
     """What a graph returns, for ``F`` calls, ``S`` gradients and ``X`` tensors."""
 
+    total: Tensor
+    """0-d, in the blueprint's dtype."""
     numbers: Tensor
     """``[F + SF + S + 1 + 2X]``: values, norms by tensor and call, norms of total gradients, the
     total, and the smallest and largest elements."""
@@ -52,7 +54,7 @@ class Blueprint:
     ranged: tuple[int, ...]
     """The tensors whose extremes are wanted."""
     dtype: torch.dtype
-    """Of the Gram matrix."""
+    """Of the total and of the Gram matrix."""
 
 
 def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
@@ -63,12 +65,13 @@ def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
     vectors = [_walk(task, given, {}) for task in plan.early]
     value, factor, leaves = _settled(blueprint, given, vectors)
     pull = _times(weights, factor)
+    gradients: list[Tensor] = []
     for (x, own), table in zip(blueprint.fields.items(), tables.fields, strict=True):
         rows = _matrix(given.tensors[x])
-        # Converted here, not once more for every few elements.
-        coefficients = _times(table.T, pull).sum(-1).to(sum_dtype(rows))
+        coefficients = _gated(table.T, pull, sum_dtype(rows))
         leaves |= {Leaf("coefficient", x, f): coefficients[i] for i, f in enumerate(own)}
-        leaves[Leaf("total", x)] = torch.empty_like(rows, dtype=sum_dtype(rows))
+        gradients.append(torch.empty_like(rows, dtype=sum_dtype(rows)))
+        leaves[Leaf("total", x)] = gradients[-1]
     vectors += [_walk(task, given, leaves) for task in plan.main]
     numbers = torch.cat(vectors)
     count, tensors = len(plan.forms), len(blueprint.fields)
@@ -78,17 +81,20 @@ def evaluate(blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
     norms = squares.view(tensors, count).clamp(min=0).sqrt() * factor.abs()
     # What a weight of 0 kept out of the total was measured all the same.
     norms = torch.where(weights == 0, torch.nan, norms).flatten()
-    total = _times(weights, value).sum().unsqueeze(0)
+    total = _times(weights, value).sum().to(blueprint.dtype)
     return Outputs(
-        numbers=torch.cat([value, norms, totals.clamp(min=0).sqrt(), total, *ranges]),
+        total=total,
+        numbers=torch.cat(
+            [value, norms, totals.clamp(min=0).sqrt(), wide(total).unsqueeze(0), *ranges]
+        ),
         gram=_gram(tables, numbers, pull).to(blueprint.dtype) if tables.products else None,
-        gradients=[leaves[Leaf("total", x)] for x in blueprint.fields],
+        gradients=gradients,
     )
 
 
 def _settled(
     blueprint: Blueprint, given: Inputs, vectors: Sequence[Tensor]
-) -> tuple[Tensor, Tensor, dict[Leaf, Tensor]]:
+) -> tuple[Tensor, Tensor, dict[Leaf, Tensor | Gated]]:
     """``[F]``, values that no main task adds to; ``[F]``, factors; the slopes of wholes."""
     plan = blueprint.plan
     early = {
@@ -96,13 +102,15 @@ def _settled(
         for task, vector in zip(plan.early, vectors, strict=True)
         for i, place in enumerate(task.numbers)
     }
-    values = [given.scales.new_zeros(())] * len(plan.forms)
-    factors = [*given.scales[1].unbind()]
-    leaves: dict[Leaf, Tensor] = {}
+    number = torch.arange(len(plan.forms), device=given.scales.device)
+    values, factors = torch.zeros_like(given.scales[1]), given.scales[1]
+    leaves: dict[Leaf, Tensor | Gated] = {}
     for i, (call, form) in enumerate(plan.forms.items()):
         own, mask = blueprint.arguments[call]
         if isinstance(form, Whole):
-            values[i], slopes = _whole(blueprint, given, call, form)
+            value, slopes = _whole(blueprint, given, call, form)
+            # Not stacked: each of them would be a buffer, and most are known.
+            values = torch.where(number == i, wide(value), values)
             for x, slope in zip(own, slopes, strict=True):
                 if slope is not None:
                     leaves[Leaf("whole", call, x)] = _matrix(slope)
@@ -110,12 +118,14 @@ def _settled(
         if mask is not None and form.reduction == "mean":
             shape = given.tensors[own[0]].shape
             counted = shape if form.per == "element" else shape[:-1]
-            factors[i] = masked_share(counted, given.masks[mask])
+            share = masked_share(counted, given.masks[mask])
+            factors = torch.where(number == i, wide(share), factors)
         if form.settle is not None:
             found = torch.stack([c * early[place] for c, place in plan.sums[call]]).sum()
-            value, pull = form.settle(found, factors[i])
-            values[i], factors[i] = torch.as_tensor(value), torch.as_tensor(pull)
-    return torch.stack([*map(wide, values)]), torch.stack([*map(wide, factors)]), leaves
+            value, pull = map(torch.as_tensor, form.settle(found, factors[i]))
+            values = torch.where(number == i, wide(value), values)
+            factors = torch.where(number == i, wide(pull), factors)
+    return values, factors, leaves
 
 
 def _whole(
@@ -129,10 +139,10 @@ def _whole(
     return form.evaluate(tensors, None if mask is None else given.masks[mask], wanted)
 
 
-def _walk(task: Task, given: Inputs, leaves: Mapping[Leaf, Tensor]) -> Tensor:
+def _walk(task: Task, given: Inputs, leaves: Mapping[Leaf, Tensor | Gated]) -> Tensor:
     """``[k]``, the numbers of a task."""
 
-    def start(leaf: Leaf) -> Tensor | int:
+    def start(leaf: Leaf) -> Tensor | Gated | int:
         if leaf.kind == "rows":
             return _matrix(given.tensors[leaf.of])
         if leaf.kind == "dropped":
@@ -152,6 +162,16 @@ def _gram(tables: Tables, numbers: Tensor, pull: Tensor) -> Tensor:
         half = _times(table.unsqueeze(1), numbers[places]).sum(-1)
         gram = gram + _times(table.unsqueeze(0), half.unsqueeze(1)).sum(-1)
     return _times(pull, _times(pull.unsqueeze(1), gram))
+
+
+def _gated(table: Tensor, pull: Tensor, dtype: torch.dtype) -> list[Gated]:
+    """For each row of a table the coefficient that it makes of the pulls."""
+    # Converted before they are added, which is the last that is done to them here: what comes after
+    # a sum is done once more for every few elements.
+    coefficients = _times(table, pull).to(dtype).sum(-1)
+    wide_bits = torch.int64 if dtype == torch.float64 else torch.int32
+    bits = ((table != 0) & (pull != 0)).to(wide_bits).neg().amin(-1)
+    return [*map(Gated, coefficients.unbind(), bits.unbind())]
 
 
 def _times(weight: Tensor, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Final
 import torch
 
 from penaltyscope._compiled._apart import Backend, compiled_apart, resolved
-from penaltyscope._compiled._direct import Direct, Recorder, kind_of
+from penaltyscope._compiled._direct import Direct, Recorder, kind_of, tensors_of
 from penaltyscope._compiled._graph import Blueprint, Inputs, Outputs, evaluate
 from penaltyscope._compiled._tables import Tables
 
@@ -50,8 +50,12 @@ class Runner:
             _logger.warning("compile=True: terms are evaluated without a graph: %s", error)
             return None
 
+    def direct(self, given: Inputs) -> Direct | None:
+        """What runs for such tensors from now on; None if the compiler is asked."""
+        return None if given.traced else self._direct.get(kind_of(tensors_of(given)))
+
     def _found(self, blueprint: Blueprint, tables: Tables, given: Inputs) -> Outputs:
-        kind = kind_of(given)
+        kind = None if given.traced else kind_of(tensors_of(given))
         direct = self._direct.get(kind)
         if direct is not None:
             return direct(given)

@@ -1,7 +1,7 @@
 """What comes out of a graph, as the numbers that they are."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,21 @@ class Found(NamedTuple):
     """Of all tensors; None where the graph has none."""
     overflowed: bool
     """Whether finite tensors have led to a norm that is not; known on the host only."""
+
+
+class Places(NamedTuple):
+    """Where the numbers of some of a graph's calls are."""
+
+    values: tuple[int, ...]
+    norms: Mapping[tuple[int, int], int]
+    """By call (its number among those that were chosen) and tensor."""
+    total_norms: Mapping[int, int]
+    """By tensor."""
+    total: int
+    ranges: Mapping[int, int]
+    """By tensor, the place of the smallest element; the largest one follows."""
+    checked: tuple[int, ...]
+    """Of the norms that are finite unless something has overflowed, or a tensor is not."""
 
 
 class Selection:
@@ -47,15 +62,20 @@ class Selection:
             if (i, x) in sloped and counted[i] is not False
         }
         totals = count + len(tensors) * count
+        total = totals + len(tensors)
         self.rows = tuple(rows)
-        self._all = len(rows) == count
-        self._norms = norms
+        self.is_whole = len(rows) == count
+        """Whether they are all of the graph's calls."""
+        self.places = Places(
+            values=tuple(rows),
+            norms=norms,
+            total_norms={x: totals + s for s, x in enumerate(tensors)},
+            total=total,
+            ranges={x: total + 1 + 2 * i for i, x in enumerate(blueprint.ranged)},
+            # A weight that is not known may be 0, and leave NaN.
+            checked=tuple(p for (row, _), p in norms.items() if counted[rows[row]]),
+        )
         self._dtype = blueprint.dtype
-        # A weight that is not known may be 0, and leave NaN.
-        self._known_norms = tuple(p for (row, _), p in norms.items() if counted[rows[row]])
-        self._total_norms = {x: totals + s for s, x in enumerate(tensors)}
-        self._total = totals + len(tensors)
-        self._ranges = {x: self._total + 1 + 2 * i for i, x in enumerate(blueprint.ranged)}
 
     def read(self, outputs: Outputs, tensors: Sequence[Tensor]) -> Found:
         """The answer; nothing waits for a device.
@@ -64,32 +84,32 @@ class Selection:
             outputs: of the graph.
             tensors: that it was given.
         """
-        numbers = outputs.numbers
+        numbers, places = outputs.numbers, self.places
         host = on_host(numbers)
         found: Sequence[Scalar] = numbers.numpy().tolist() if host else numbers.unbind()
         ranges: list[Extremes | None] = [None] * len(tensors)
-        for x, place in self._ranges.items():
+        for x, place in places.ranges.items():
             ranges[x] = found[place], found[place + 1]
         gram = outputs.gram
-        if gram is not None and not self._all:
+        if gram is not None and not self.is_whole:
             chosen = torch.tensor(self.rows, device=gram.device)
             gram = gram[chosen[:, None], chosen]
         solution = Solution(
-            values=found[: len(self.rows)] if self._all else [found[i] for i in self.rows],
-            total=found[self._total],
+            values=[found[place] for place in places.values],
+            total=found[places.total],
             dtype=self._dtype,
             gradients={
                 x: g if tensors[x].dim() == 2 else g.view(tensors[x].shape)
-                for x, g in zip(self._total_norms, outputs.gradients, strict=True)
+                for x, g in zip(places.total_norms, outputs.gradients, strict=True)
             },
-            norms={key: found[place] for key, place in self._norms.items()},
-            total_norms={x: found[place] for x, place in self._total_norms.items()},
+            norms={key: found[place] for key, place in places.norms.items()},
+            total_norms={x: found[place] for x, place in places.total_norms.items()},
             gram=gram,
         )
         overflowed = (
             host
-            and not _finite([found[place] for place in self._known_norms])
-            and _finite(found[self._total + 1 :])
+            and not _finite([found[place] for place in places.checked])
+            and _finite(found[places.total + 1 :])
         )
         return Found(solution, ranges, overflowed)
 

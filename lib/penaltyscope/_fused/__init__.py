@@ -12,7 +12,7 @@ from penaltyscope._fused._evaluation import dropped_rows, masked_share
 from penaltyscope._fused._form import Form, Situation, Sketch, Whole
 from penaltyscope._fused._fuser import Fuser, Fusion, classes_of, full_precision
 from penaltyscope._fused._plan import Numbers, Plan, Task, make_plan
-from penaltyscope._fused._product import BY_ROW
+from penaltyscope._fused._product import BY_ROW, Gated
 from penaltyscope._fused._program import Leaf
 from penaltyscope._fused._solve import Solution
 
@@ -22,6 +22,7 @@ __all__ = [
     "Form",
     "Fuser",
     "Fusion",
+    "Gated",
     "Leaf",
     "Numbers",
     "Plan",

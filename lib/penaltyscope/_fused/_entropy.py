@@ -29,6 +29,8 @@ _ROOT = 2.0
 _NORMAL = 80.0
 """Exponentials of what is nearer to 0 have all their digits."""
 
+_A_LOOP = 16
+
 
 def entropy(
     f: Sketch,
@@ -89,9 +91,10 @@ def _by_roots(f: Sketch, view: View) -> tuple[int, int]:
     top = f(_row_max, entries(f, view))
     y = f(torch.sub, entries(f, view), top)
     whole = f(_row_sum, u)
-    mean = f(torch.div, f(_row_sum, f(torch.mul, u, y)), whole)
+    mean = f(_stored, f(torch.div, f(_row_sum, f(torch.mul, u, y)), whole))
     value = total(f, kept(f, view, f(_information, mean, whole, top)))
-    return value, f(torch.mul, f(torch.sub, y, mean), f(torch.mul, u, f(_half_inverse, whole)))
+    part = f(torch.mul, u, f(_stored, f(_half_inverse, whole)))
+    return value, f(torch.mul, f(torch.sub, y, mean), part)
 
 
 def _counted(f: Sketch, p: int, *, sure: bool) -> int:
@@ -108,6 +111,12 @@ def _information(mean: Tensor, whole: Tensor, top: Tensor) -> Tensor:
 
 def _half_inverse(whole: Tensor) -> Tensor:
     return 0.5 / whole
+
+
+def _stored(x: Tensor) -> Tensor:
+    # A compiler keeps in memory what is the outcome of a loop, and computes other numbers of a row
+    # once more for every few of its elements. It takes shorter loops apart.
+    return x.expand(-1, _A_LOOP).amax(-1, keepdim=True)
 
 
 def _row_max(x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class _Known(NamedTuple):
     plain: Plain
     tensors: int
     gradients: Sequence[Tensor | None]
+    is_own: bool
 
 
 class _Total(torch.autograd.Function):
@@ -30,9 +31,11 @@ class _Total(torch.autograd.Function):
         known: _Known,
         *inputs: Tensor,
     ) -> Tensor:
-        total, dtype, device, ctx.plain, ctx.tensors, gradients = known
+        total, dtype, device, ctx.plain, ctx.tensors, gradients, is_own = known
         ctx.save_for_backward(*inputs, *gradients)
         # What is returned is changed in place: it must be no one else's.
+        if is_own and isinstance(total, Tensor):
+            return total
         return tensor(total.clone() if isinstance(total, Tensor) else total, dtype, device)
 
     @staticmethod
@@ -57,6 +60,8 @@ def attach(
     tensors: Sequence[Tensor],
     weights: Sequence[Tensor],
     gradients: Sequence[Tensor | None],
+    *,
+    is_own: bool = False,
 ) -> Tensor:
     """``total``, 0-d, as a differentiable function of tensors and weights.
 
@@ -67,9 +72,10 @@ def attach(
         tensors: of which the total is a function.
         weights: likewise.
         gradients: of the total by tensors and weights, in the dtype of sums; None for none.
+        is_own: whether ``total`` is a tensor of that kind, and no one else has it.
     """
     attached: Tensor = _Total.apply(  # type: ignore[no-untyped-call]
-        _Known(total, *kind, plain, len(tensors), gradients), *tensors, *weights
+        _Known(total, *kind, plain, len(tensors), gradients, is_own), *tensors, *weights
     )
     return attached
 

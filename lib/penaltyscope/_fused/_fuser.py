@@ -1,6 +1,6 @@
 """The fused engine: all calls that have a closed form, evaluated in one walk over the rows."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from torch import Tensor
 from penaltyscope._fused._catalogue import Call, Request, request
 from penaltyscope._fused._evaluation import Case
 from penaltyscope._fused._form import Situation
-from penaltyscope._fused._function import attach
+from penaltyscope._fused._function import Plain, attach
 from penaltyscope._fused._plan import Plan, make_plan
 from penaltyscope._fused._solve import Solution, solve
 from penaltyscope._scalar import Extremes, read_one, sum_dtype, tensor
@@ -44,6 +44,13 @@ class Fusion(NamedTuple):
                 gradients.append(torch.where(w.detach() == 0, 0.0, tensor(value, *kind)))
         plain = partial(_plain, self.calls, self.weights)
         return attach(self.solution.total, kind, plain, tensors, learned, gradients)
+
+    def repeated(self) -> Callable[[Tensor, Sequence[Tensor], Sequence[Tensor | None]], Tensor]:
+        """What makes the same calls' total of other tensors differentiable; weights are numbers.
+
+        Of that total, 0-d, which has to be no one else's, the tensors, and gradients by them.
+        """
+        return partial(_attached, partial(_plain, self.calls, self.weights))
 
 
 class Fuser:
@@ -146,6 +153,13 @@ def _plan(
     plan = make_plan(case.requests, classes, case.wanted, situation, gram=gram)
     known.append(plan)
     return plan
+
+
+def _attached(
+    plain: Plain, total: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
+) -> Tensor:
+    kind = total.dtype, total.device
+    return attach(total, kind, plain, tensors, (), gradients, is_own=True)
 
 
 def _plain(

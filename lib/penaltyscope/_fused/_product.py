@@ -1,6 +1,6 @@
 """What programs do with slopes: inner products, quick or precise, and weighted totals."""
 
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,6 +22,14 @@ _SHORTEST = 64
 _LARGEST = torch.finfo(torch.float32).max
 
 
+class Gated(NamedTuple):
+    """A coefficient that a graph finds out, 0-d."""
+
+    coefficient: Tensor
+    bits: Tensor
+    """An integer as wide, all ones, or all zeros where 0 times anything is to be 0."""
+
+
 def plain_sum(x: Tensor, sums: Sums) -> Tensor:
     """``Σx``, 0-d unless it is by row."""
     return _by_row(x) if sums & BY_ROW else x.sum()
@@ -40,23 +48,27 @@ def inner(a: Tensor, b: Tensor, sums: Sums) -> Tensor:
     return dot(flat, flat if a is b else b.ravel())
 
 
-def start(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
+def start(total: Tensor, slope: Tensor, coefficient: Scalar | Gated) -> Tensor:
     """Writes ``coefficient * slope`` to ``total``."""
-    if isinstance(coefficient, Tensor):
+    if isinstance(coefficient, Tensor | Gated):
         return total.copy_(_product(slope, coefficient))
     return torch.mul(slope, coefficient, out=total)
 
 
-def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar) -> Tensor:
+def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar | Gated) -> Tensor:
     """Adds ``coefficient * slope`` to ``total``."""
-    if isinstance(coefficient, Tensor):
+    if isinstance(coefficient, Tensor | Gated):
         return total.add_(_product(slope, coefficient))
     if abs(coefficient) > _LARGEST:  # alpha must fit; a product overflows
         return total.add_(slope * coefficient)
     return total.add_(slope, alpha=coefficient)
 
 
-def _product(slope: Tensor, coefficient: Tensor) -> Tensor:
+def _product(slope: Tensor, coefficient: Tensor | Gated) -> Tensor:
+    if isinstance(coefficient, Gated):
+        # A comparison would be a branch for every few elements.
+        product = (slope * coefficient.coefficient).view(coefficient.bits.dtype)
+        return (product & coefficient.bits).view(slope.dtype)
     # Only the device knows whether it is 0, and then 0 * NaN must be 0.
     return torch.where(coefficient == 0, 0.0, slope * coefficient)
 

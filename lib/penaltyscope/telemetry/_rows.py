@@ -100,11 +100,11 @@ def gather(rows: Stretch) -> Tensor:
         # A weight may live on another device than the numbers.
         parts.append(_stacked([weight.to(parts[0]).reshape(1) for weight in held]))
     if width := brought_width(statistics[0].layout):
-        taps = [None if s.tap is None else s.tap.row for s in statistics]
+        taps = [None if s.tap is None else s.tap.numbers for s in statistics]
         if (like := next((row for row in taps if row is not None), None)) is not None:
             # A scale of 0 says that nothing was measured.
-            nothing = like.new_zeros(width)
-            brought = _stacked([nothing if row is None else row for row in taps])
+            nothing = bytes(8 * width) if isinstance(like, bytes) else like.new_zeros(width)
+            brought = _forward([nothing if row is None else row for row in taps])
             parts.append(brought.to(parts[0].device))
     return parts[0] if len(parts) == 1 else torch.cat([part.double() for part in parts], dim=1)
 

@@ -99,6 +99,29 @@ def test_functions_of_a_user_are_for_the_compiler_to_judge(asked: list[bool]) ->
     assert asked == [True] * 3
 
 
+def finished(around: Any, output: Tensor) -> _direct._Run:  # noqa: ANN401
+    return _direct._Run(around, [torch.ones(2)], (output,))
+
+
+def test_code_is_run_without_what_is_around_it() -> None:
+    def around(x: Tensor) -> tuple[Tensor]:
+        return (x + 1,)
+
+    around.current_callable = lambda inputs: (inputs.pop() + 1,)  # type: ignore[attr-defined]
+    run = _direct._innermost(finished(around, torch.full((2,), 2.0)))
+    assert run is around.current_callable  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("other", [torch.zeros(2), torch.full((3,), 2.0), torch.full((2,), 2)])
+def test_code_that_does_something_else_is_not_run_alone(other: Tensor) -> None:
+    def around(x: Tensor) -> tuple[Tensor]:
+        return (x + 1,)
+
+    around.current_callable = lambda _: (other,)  # type: ignore[attr-defined]
+    run = _direct._innermost(finished(around, torch.full((2,), 2.0)))
+    assert torch.equal(run([torch.ones(2)])[0], torch.full((2,), 2.0))
+
+
 def test_what_runs_is_forgotten_at_once() -> None:
     recorder = _direct.Recorder(lambda module, _: module)
     run = recorder(lambda x: (x + 1,), ())

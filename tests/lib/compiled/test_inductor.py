@@ -1,6 +1,7 @@
 """The real compiler: one graph for several shapes, held against the plain functions."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 import penaltyscope as ps
-from penaltyscope._compiled import Compiler
+from penaltyscope._compiled import Compiler, _apart
 from penaltyscope._fused import Call
 from tests.lib.compiled.together import assert_same, require_compiler
 
@@ -42,6 +43,16 @@ def test_a_compiled_graph_is_the_plain_functions(compiler: Compiler) -> None:
     with torch.no_grad():
         xs[0][2, 3] = torch.nan
     assert compiler(CALLS, xs, WEIGHTS, enabled=[True] * len(CALLS), gram=True) is None
+
+
+def test_settings_that_a_compiler_does_not_have_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {**_apart._SETTINGS}
+    monkeypatch.setattr(_apart, "_SETTINGS", {**known, "cpp.no_such": 1, "no.such": 1})
+    backend = _apart.resolved("inductor")
+    assert isinstance(backend, partial)
+    assert backend.keywords == {"config_patches": known}
 
 
 def test_without_a_compiler_the_error_says_what_is_missing(
