@@ -15,25 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import names
-from penaltyscope_events._template import (
-    DOUBLE_STRIDE,
-    VARYING_DIGITS,
-    Form,
-    Template,
-    template,
-)
+from penaltyscope_events._digits import Digits
+from penaltyscope_events._protobuf import varint
+from penaltyscope_events._template import DOUBLE_STRIDE, Form, Template, template
 
 _SCALARS = names.DURATION, names.BASE, names.TOTAL, names.TOTAL_GRADIENT_NORM
 _ARRAYS = names.TERM_VALUE, names.TERM_CONTRIBUTION, names.TERM_GRADIENT_NORM
 _TIME_STRIDE = 9
 """Bytes from the time of a record to the time it was observed: the one, and the other's tag."""
-
-_LOW = np.arange(1 << 7 * VARYING_DIGITS, dtype="<u2")
-_LOW_BITS = len(_LOW) - 1
-_ONE_DIGIT = _LOW[: 1 << 7].astype("u1")
-_LAST_DIGITS = _LOW & 0x7F | 0x80 | _LOW >> 7 << 8
-"""The varying digits of a varint, by the low bits of its number."""
-_FIRST_DIGITS = _LAST_DIGITS | 0x8000
 
 
 class _Columns(NamedTuple):
@@ -46,15 +35,6 @@ class _Columns(NamedTuple):
     """Bytes from one number to the next; a single column goes to as many places as it repeats."""
 
 
-class _Digits(NamedTuple):
-    """The varying digits of a number, and where they go in the bytes of one step."""
-
-    table: NDArray[np.uint8] | NDArray[np.uint16]
-    offset: int
-    stride: int
-    """Bytes from the start record's to the stop record's."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Press:
     """The bytes of one step, and where its numbers go."""
@@ -64,8 +44,8 @@ class Press:
     """Where all that differs between steps stands in them."""
     columns: tuple[_Columns, ...]
     """Of start, stop, four scalars, and three or four arrays of numbers by term."""
-    digits: tuple[_Digits, ...]
-    """Of step and evaluation."""
+    numbers: Mapping[str, int]
+    """Step and evaluation, as they stand in them."""
     spare: "list[Copies]" = field(default_factory=list)
     """Copies for whoever comes next: to make them costs as much as to fill them."""
 
@@ -78,7 +58,7 @@ def press(pipeline: str, incarnation: str, form: Form) -> Press:
     return _press(one, form, (*_ARRAYS, names.TERM_WEIGHT), terms)
 
 
-@lru_cache(maxsize=16)  # each has copies to spare, and another is made every 16,384 steps
+@lru_cache(maxsize=16)  # each has copies to spare
 def plain_press(
     pipeline: str,
     incarnation: str,
@@ -121,42 +101,40 @@ class Copies:
             (cells, self._view("<f8", offset, (repeats, stride)))
             for cells, offset, repeats, stride in press.columns
         ]
-        self._digits = [
-            (table, self._view(table.dtype, offset, (2, stride)))
-            for table, offset, stride in press.digits
-        ]
+        self._digits = {
+            what: Digits(number, self._twice(what, len(varint(number))))
+            for what, number in press.numbers.items()
+        }
 
     def fill(
-        self, cells: NDArray[np.float64], step: NDArray[np.int64], seq: NDArray[np.int64] | int
+        self, cells: NDArray[np.float64], step: NDArray[np.int64], seq: NDArray[np.int64]
     ) -> memoryview:
         """Puts the numbers of so many steps in place, and returns their bytes.
 
         Args:
             cells: as the press takes them.
-            step: of each.
-            seq: of each, or that of the first, with the others one after the other.
+            step: of each, all of the size that the form tells.
+            seq: the same.
         """
         count = len(cells)
         for columns, places in self._columns:
             places[:count] = cells[:, columns]
-        for (table, places), numbers in zip(self._digits, (step, seq), strict=True):
-            if isinstance(numbers, int):
-                first = numbers & _LOW_BITS
-                digits = table[first : first + count]
-            else:
-                digits = table.take(numbers & _LOW_BITS)
-            places[:count] = digits[:, None]
+        self._digits["step"].put(step)
+        self._digits["seq"].put(seq)
         return memoryview(self._data)[: count * self._size]
 
     def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
         """Puts ``[N, B]`` bytes in place in both records."""
-        first = self._slots[f"start {what}"]
-        both = 2, self._slots[f"stop {what}"] - first
-        self._view("u1", first, both, (column.shape[1], 1))[...] = column[:, None]
+        self._twice(what, column.shape[1])[...] = column[:, None]
 
     def bytes_at(self, slot: str, size: int) -> NDArray[np.uint8]:
         """``[N, B]``, so many bytes of each step."""
         return self._view("u1", self._slots[slot], (size, 1))
+
+    def _twice(self, what: str, size: int) -> NDArray[np.uint8]:
+        """``[N, 2, B]``, so many bytes of both records."""
+        first = self._slots[f"start {what}"]
+        return self._view("u1", first, (2, self._slots[f"stop {what}"] - first), (size, 1))
 
     def _view(
         self, dtype: np.dtype[Any] | str, offset: int, *axes: tuple[int, int]
@@ -171,7 +149,7 @@ def _press(one: Template, form: Form, arrays: Sequence[str], terms: int) -> Pres
         data=one.data,
         slots=one.slots,
         columns=(*_scalars(one), *_arrays(one, arrays, terms)),
-        digits=(_digits(one, "step", form.step), _digits(one, "seq", form.seq)),
+        numbers={"step": form.step, "seq": form.seq},
     )
 
 
@@ -187,10 +165,3 @@ def _arrays(one: Template, arrays: Sequence[str], terms: int) -> Iterator[_Colum
     for i, name in enumerate(arrays if terms else ()):
         first = 6 + i * terms
         yield _Columns(slice(first, first + terms), one.slots[name], terms, DOUBLE_STRIDE)
-
-
-def _digits(one: Template, what: str, number: int) -> _Digits:
-    tables = {0: _ONE_DIGIT, 1 << 7: _LAST_DIGITS}
-    table = tables.get(number, _FIRST_DIGITS)
-    first = one.slots[f"start {what}"]
-    return _Digits(table, first, one.slots[f"stop {what}"] - first)

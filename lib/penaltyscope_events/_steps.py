@@ -2,8 +2,7 @@
 
 All steps of a block have nearly the same bytes: a template of one step's start and stop record is
 repeated, and what differs is pressed into the copies. What changes a record's length (digits of the
-step, a task loss, flags, a span) starts a stretch with a template of its own, and so do the digits
-of a step or an evaluation that stay for thousands of them.
+step, a task loss, flags, a span) starts a stretch with a template of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,23 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penaltyscope_events import names
-from penaltyscope_events._press import Copies, bare_form, plain_press, press
-from penaltyscope_events._template import (
-    SEVERITY_ERROR,
-    SEVERITY_INFO,
-    VARYING_DIGITS,
-    Form,
-    stand_in,
-)
+from penaltyscope_events._digits import stand_in, stand_ins
+from penaltyscope_events._press import Copies, Press, bare_form, plain_press, press
+from penaltyscope_events._template import SEVERITY_ERROR, SEVERITY_INFO, Form
 from penaltyscope_events.block import StepBlock
 from penaltyscope_events.plain import PlainSteps
 
 Trace = tuple[bytes, bytes] | None
 """Trace id (16 bytes) and span id (8 bytes) of a step, where there was a span."""
 
+_NOTHING = np.zeros(0, np.bool_)
 _SPARE_COPIES = 128
-"""Plain steps are pressed into copies that are kept, so many at once; memory that is new, or freed
-every time, would cost page faults too."""
+"""Steps that differ in their numbers only are pressed into copies that are kept, so many at once;
+memory that is new, or freed every time, would cost page faults too."""
 
 
 def encode_records(
@@ -56,8 +51,8 @@ def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slic
         yield slice(0, count), only
         return
     forms = np.zeros((5 + terms, count), np.int64)
-    forms[0] = _stand_ins(block.step)
-    forms[1] = _stand_ins(block.seq)
+    forms[0] = stand_ins(block.step)
+    forms[1] = stand_ins(block.seq)
     forms[2] = block.has_base
     if traces.count(None) < count:
         forms[3] = [trace is not None for trace in traces]
@@ -87,15 +82,8 @@ def _only_form(block: StepBlock, traces: Sequence[Trace]) -> Form | None:
 def _only_stand_in(numbers: NDArray[np.int64]) -> int | None:
     """That of all numbers, at least one; None where they have different ones."""
     each = numbers.tolist()  # so few, most often, that Python is quicker
-    least = stand_in(min(each))
-    return least if stand_in(max(each)) == least else None
-
-
-def _stand_ins(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """That of each."""
-    bits = 7 * VARYING_DIGITS
-    short = np.where(numbers < 1 << 7, 0, 1 << 7)
-    return np.where((numbers >= 0) & (numbers < 1 << bits), short, numbers >> bits << bits)
+    least, most = stand_in(min(each)), stand_in(max(each))
+    return least if least == most else None
 
 
 def _plain_form(steps: PlainSteps) -> tuple[int, int] | None:
@@ -108,28 +96,46 @@ def _plain_form(steps: PlainSteps) -> tuple[int, int] | None:
 
 def _plain(steps: PlainSteps, head: bytes, step: int, seq: int) -> bytes:
     one = plain_press(steps.pipeline, steps.incarnation, steps.weights, steps.has_base, step, seq)
+    every = np.arange(steps.seq[0], steps.seq[0] + len(steps))
+    return _pressed(one, head, steps.cells, steps.step, every)
+
+
+def _pressed(
+    one: Press,
+    head: bytes,
+    cells: NDArray[np.float64],
+    step: NDArray[np.int64],
+    seq: NDArray[np.int64],
+) -> bytes:
+    """The records of steps that differ in their numbers only."""
     # Taken out while it is in use: another thread makes one of its own.
     copies = one.spare.pop() if one.spare else Copies(one, _SPARE_COPIES)
     records = head
-    for first in range(0, len(steps), _SPARE_COPIES):
+    for first in range(0, len(cells), _SPARE_COPIES):
         part = slice(first, first + _SPARE_COPIES)
-        filled = copies.fill(steps.cells[part], steps.step[part], steps.seq[first])
-        records = b"".join((records, filled))
+        records = b"".join((records, copies.fill(cells[part], step[part], seq[part])))
     one.spare.append(copies)
     return records
 
 
-def _stretch(block: StepBlock, traces: Sequence[Trace], part: slice, form: Form) -> memoryview:
-    one = press(block.pipeline, block.incarnation, form)
+def _stretch(
+    block: StepBlock, traces: Sequence[Trace], part: slice, form: Form
+) -> bytes | memoryview:
+    one, cells = press(block.pipeline, block.incarnation, form), _cells(block, part)
+    step, seq = block.step[part], block.seq[part]
+    strange = block.nonfinite[part] if form.flagged or form.has_base else _NOTHING
+    nonfinite = np.count_nonzero(strange)
+    if not (form.traced or form.flagged or nonfinite):
+        return _pressed(one, b"", cells, step, seq)
     rows = Copies(one, part.stop - part.start)
-    records = rows.fill(_cells(block, part), block.step[part], block.seq[part])
+    records = rows.fill(cells, step, seq)
     if form.traced:
         ids = b"".join(trace + span for trace, span in filter(None, traces[part]))
         both = np.frombuffer(ids, np.uint8).reshape(-1, 24)
         rows.write_twice("trace", both[:, :16])
         rows.write_twice("span", both[:, 16:])
-    if (form.flagged or form.has_base) and np.count_nonzero(nonfinite := block.nonfinite[part]):
-        severity = np.where(nonfinite, SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
+    if nonfinite:
+        severity = np.where(strange, SEVERITY_ERROR, SEVERITY_INFO).astype(np.uint8)
         rows.bytes_at("severity", 1)[...] = severity[:, None]
     if form.flagged:
         _write_flags(rows, block.flags[part], np.array(form.wide_flags, bool))

@@ -12,34 +12,19 @@ SEVERITY_INFO = 9
 SEVERITY_ERROR = 17
 DOUBLE_STRIDE = 11
 """Bytes of a double in an ArrayValue: values (1), length 9, double_value (4), and the double."""
-VARYING_DIGITS = 2
-"""Bytes of a step's or an evaluation's varint that are filled in, if it has so many; further ones
-are the same for thousands that follow each other, and so part of the template."""
-_VARYING_BITS = 7 * VARYING_DIGITS
 
 
 class Form(NamedTuple):
     """What the bytes of a step's records depend on, but for the numbers that are filled in."""
 
     step: int
-    """What stands for the step and for all others whose records have the same bytes but for
-    ``VARYING_DIGITS``, as ``stand_in`` gives it."""
+    """The least of all steps that take as many bytes, in place of them."""
     seq: int
     has_base: bool
     traced: bool
     flagged: bool
     wide_flags: tuple[bool, ...]
     """For each term, whether its flags take two bytes."""
-
-
-def stand_in(number: int) -> int:
-    """The least of all numbers that have the varint of this one, but for the varying digits.
-
-    It does not fall when the number rises.
-    """
-    if 0 <= number < 1 << _VARYING_BITS:
-        return 0 if number < 1 << 7 else 1 << 7
-    return number >> _VARYING_BITS << _VARYING_BITS
 
 
 @dataclass(frozen=True, slots=True)

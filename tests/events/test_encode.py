@@ -137,6 +137,14 @@ def test_plain_steps_may_stand_still_or_go_back() -> None:
         same_records(steps.block(), spans=False)
 
 
+def test_steps_may_jump_over_thousands_and_leave_nothing_behind() -> None:
+    # The copies are those of the steps before, whose higher digits were the same, or were not.
+    for stride in (1, 20_000, 1, 700, 3, 2**20):
+        steps = replace(plain_steps(0, 40, 2), step=2**25 + stride * np.arange(40))
+        assert encode_steps(steps) == encode_steps(steps.block())
+        same_records(steps.block(), spans=False)
+
+
 def plain_steps(
     first: int, count: int, terms: int, *, has_base: bool = True, seed: int = 0
 ) -> PlainSteps:
