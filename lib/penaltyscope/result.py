@@ -130,7 +130,8 @@ class Statistics:
     def gradient_norms(self) -> Tensor:
         """``[T, S]``, unweighted norm of each term's gradient by tensor; NaN if not measured."""
         layout, tap = self.layout, self.tap
-        shape = len(layout.terms), max(len(set(layout.tensors.values())), 1)
+        tensors = {tensor for _, tensor in (*layout.known, *layout.tapped)}
+        shape = len(layout.terms), 1 + max(tensors, default=0)
         row = self.row
         norms = torch.full(shape, torch.nan, dtype=row.dtype, device=row.device)
         tapped = None if tap is None else tap.row

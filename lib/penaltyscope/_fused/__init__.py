@@ -10,10 +10,12 @@ from penaltyscope._fused._along import along
 from penaltyscope._fused._catalogue import Call, Request, may_have_form, request
 from penaltyscope._fused._evaluation import dropped_rows, masked_share
 from penaltyscope._fused._form import Form, Situation, Sketch, Whole
+from penaltyscope._fused._function import attach
 from penaltyscope._fused._fuser import Fuser, Fusion, classes_of, full_precision
 from penaltyscope._fused._plan import Numbers, Plan, Task, make_plan
 from penaltyscope._fused._product import BY_ROW, Gated
 from penaltyscope._fused._program import Leaf
+from penaltyscope._fused._size import size, size_of
 from penaltyscope._fused._solve import Solution
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Task",
     "Whole",
     "along",
+    "attach",
     "classes_of",
     "dropped_rows",
     "full_precision",
@@ -40,4 +43,6 @@ __all__ = [
     "masked_share",
     "may_have_form",
     "request",
+    "size",
+    "size_of",
 ]
