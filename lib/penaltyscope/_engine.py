@@ -285,7 +285,8 @@ class Engine:
         options: Mapping[str, Mapping[str, object]],
     ) -> tuple[Fusion | None, tuple[int, ...], Sequence[Extremes | None]]:
         """Terms with a gradient that is there at once, their numbers, and the tensors' ranges."""
-        if self._compiler is not None and frame.parts and not torch.compiler.is_compiling():
+        compiled = frame.parts and frame.all_calls and not torch.compiler.is_compiling()
+        if self._compiler is not None and compiled:
             callers, calls = frame.all_callers, frame.all_calls
             if options:
                 calls = tuple(self._call(t, frame.names, options) for t in callers)

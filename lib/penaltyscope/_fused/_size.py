@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope import penalties
-from penaltyscope._norm import LONGEST, joint_norm, widest
+from penaltyscope._norm import LONGEST, joint_norm, precise, widest
 from penaltyscope._numerics import accumulator
 from penaltyscope._scalar import Scalar, on_host, read, root, tensor
 
@@ -108,18 +108,24 @@ class _Size(torch.autograd.Function):
 
 
 def _gradients(what: Size, tensors: list[Tensor], upstream: Tensor) -> Sequence[Tensor]:
-    # All tensors at once, as torch's own optimizers do it.
     a, b = what
+    if torch.is_grad_enabled():  # this pass is itself differentiated, which lists do not bear
+        return [_gradient(what, x) * upstream for x in tensors]
     if not a:
         return torch._foreach_mul(tensors, upstream * (2.0 * b))  # noqa: SLF001
     signs = torch._foreach_sign(tensors)  # noqa: SLF001
-    if not b:
-        torch._foreach_mul_(signs, upstream * a)
-        return signs
-    torch._foreach_mul_(signs, a)
-    torch._foreach_add_(signs, tensors, alpha=2.0 * b)
-    torch._foreach_mul_(signs, upstream)
+    if b:
+        torch._foreach_mul_(signs, a)
+        torch._foreach_add_(signs, tensors, alpha=2.0 * b)
+    torch._foreach_mul_(signs, upstream if b else upstream * a)
     return signs
+
+
+def _gradient(what: Size, x: Tensor) -> Tensor:
+    a, b = what
+    if not a:
+        return x * (2.0 * b)
+    return x.sign() * a + x * (2.0 * b) if b else x.sign() * a
 
 
 def _measured(what: Size, tensors: list[Tensor]) -> tuple[Scalar, Scalar]:
@@ -140,7 +146,7 @@ def _measured(what: Size, tensors: list[Tensor]) -> tuple[Scalar, Scalar]:
 
 
 def _signed(tensors: list[Tensor]) -> tuple[Scalar, Scalar]:
-    """``Σ(sign x)²``, which is NaN if an element is, and ``Σ|x|``."""
+    """``Σ(sign x)²``, where the sign of NaN is 0, and ``Σ|x|``."""
     if all(map(on_host, tensors)):
         # In parts that stay in the cache, and short enough for float32.
         parts = [part for x in tensors for part in accumulator(x).reshape(-1).split(LONGEST)]
@@ -152,5 +158,4 @@ def _signed(tensors: list[Tensor]) -> tuple[Scalar, Scalar]:
         return sum(read_numbers[::2]), sum(read_numbers[1::2])
     kind = widest(tensors[0])
     absolute = torch.stack(torch._foreach_norm(tensors, 1, dtype=kind)).sum()  # noqa: SLF001
-    count = torch.stack(torch._foreach_norm(tensors, 0, dtype=kind)).sum()  # noqa: SLF001
-    return torch.where(absolute.isnan(), absolute, count), absolute
+    return torch.stack([precise(x.sign()) for x in tensors]).square().sum(), absolute
