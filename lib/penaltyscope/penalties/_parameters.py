@@ -98,7 +98,8 @@ def over_parameters(
 ) -> Callable[..., Tensor]:
     """A penalty that ignores its inputs and sums ``penalty`` over parameters of ``module``.
 
-    The parameters are chosen now, by ``selected_parameters``; options go on to ``penalty``.
+    The parameters are chosen now, by ``selected_parameters``; options go on to ``penalty``. The
+    gradient norm of a term with it is the one by these parameters.
     """
     chosen = selected_parameters(
         module, include=include, exclude=exclude, biases=biases, norms=norms
