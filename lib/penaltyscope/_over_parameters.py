@@ -14,7 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from penaltyscope import penalties
-from penaltyscope._fused import attach, full_precision, size, size_of
+from penaltyscope._fused import (
+    Deferrable,
+    Plain,
+    attach,
+    deferred,
+    elastic_net_size,
+    full_precision,
+    l1_size,
+    l2_size,
+    lasso_groups,
+)
 from penaltyscope._norm import joint_norm
 from penaltyscope._numerics import accumulator
 from penaltyscope._scalar import Scalar, read_one
@@ -33,6 +43,14 @@ _PURE: Final[frozenset[Callable[..., Tensor]]] = frozenset(
     }
 )
 """Penalties that depend on one tensor and their options alone."""
+
+_DEFERRABLE: Final[Mapping[Callable[..., Tensor], Callable[..., Deferrable | None]]] = {
+    penalties.elastic_net: elastic_net_size,
+    penalties.group_lasso: lasso_groups,
+    penalties.l1: l1_size,
+    penalties.l2: l2_size,
+}
+"""Those of them whose gradients need not be kept, with their options; None where they must."""
 
 
 class Measured(NamedTuple):
@@ -103,12 +121,13 @@ def _measured(penalty: OverParameters, options: Mapping[str, object]) -> Measure
     parameters, moving = penalty.parameters, [p for p in penalty.parameters if p.requires_grad]
     if not moving or _is_traced() or not _are_ordinary(parameters):
         return None
-    what = size_of(penalty.penalty, options)
-    if what is not None:
-        still = [p for p in parameters if not p.requires_grad]
-        return Measured(*size(what, moving, still))
     if isinstance(penalty.penalty, FunctionType) and penalty.penalty in _PURE:
-        return _apart(penalty, options, moving)
+        plain = partial(_plain, penalty, options, moving)
+        what = _deferrable(penalty, options)
+        if what is None:
+            return _apart(plain, moving)
+        still = [p for p in parameters if not p.requires_grad]
+        return Measured(*deferred(what, plain, moving, still))
     if any(p._backward_hooks for p in moving):  # noqa: SLF001  # there is no public way to ask
         return None
     return _within(penalty, options, moving)
@@ -123,12 +142,17 @@ def _are_ordinary(parameters: Sequence[nn.Parameter]) -> bool:
     return len(kinds) == 1 and kinds.pop()[:3] == (nn.Parameter, torch.strided, True)
 
 
-def _apart(
-    penalty: OverParameters, options: Mapping[str, object], moving: Sequence[nn.Parameter]
-) -> Measured:
+def _deferrable(penalty: OverParameters, options: Mapping[str, object]) -> Deferrable | None:
+    try:
+        what = _DEFERRABLE[penalty.penalty](**options)
+        return what if what is None or what.takes([*penalty.parameters]) else None
+    except (KeyError, TypeError):  # what is out of order is the penalty's to refuse
+        return None
+
+
+def _apart(plain: Plain, moving: Sequence[nn.Parameter]) -> Measured:
     """Differentiates it at once, so that the backward pass only has to multiply."""
     leaves = [accumulator(p.detach()).requires_grad_() for p in moving]
-    plain = partial(_plain, penalty, options, moving)
     with torch.enable_grad(), full_precision(leaves):
         value = plain(leaves, ())
         gradients = torch.autograd.grad(value, leaves, materialize_grads=True)

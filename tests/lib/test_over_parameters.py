@@ -29,6 +29,8 @@ PENALTIES: dict[str, tuple[Callable[..., Tensor], Mapping[str, object]]] = {
     "l2": (ps.l2, {"scale": 0.5}),
     "elastic net": (ps.elastic_net, {"scale": -1.0, "l1_ratio": 0.3}),
     "l2 with clip": (ps.l2, {"clip": 0.2}),
+    "the mean of l2": (ps.l2, {"reduction": "mean", "center": 0.1}),
+    "l1 times nothing": (ps.l1, {"scale": 0.0}),
     "group lasso": (group_lasso, {}),
     "orthogonality": (ps.orthogonality, {}),
     "the user's": (sines, {}),
@@ -240,6 +242,8 @@ def test_options_of_one_call_count_and_wrong_ones_raise(model: nn.Module, x: Ten
         pipeline(x, options={"decay": {"scale": "large"}})
     with pytest.raises(TypeError, match="unexpected keyword argument 'size'"):
         pipeline(x, options={"decay": {"size": 1}})
+    with pytest.raises(ValueError, match=r"dim must be a dimension of the shape \(5, 7\), got 2\."):
+        ps.Pipeline([decay(group_lasso, model, options={"dim": 2})])(x)
     torch.testing.assert_close(pipeline(x).gradient_norms, slopes)
 
 

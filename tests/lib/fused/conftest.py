@@ -3,7 +3,7 @@
 import pytest
 
 from penaltyscope import _norm, _scalar
-from penaltyscope._fused import _blocks, _function, _orthogonality, _size, _walk
+from penaltyscope._fused import _blocks, _function, _groups, _orthogonality, _size, _walk
 
 
 @pytest.fixture(params=["at once", "in blocks", "on a device"])
@@ -14,7 +14,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(_orthogonality, "_WIDE", 2)
         monkeypatch.setattr(_size, "LONGEST", 2)
     if request.param == "on a device":
-        for module in (_scalar, _norm, _blocks, _function, _walk, _orthogonality, _size):
+        modules = _scalar, _norm, _blocks, _function, _groups, _orthogonality, _size, _walk
+        for module in modules:
             monkeypatch.setattr(module, "on_host", lambda _: False)
     way: str = request.param
     return way
