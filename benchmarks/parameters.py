@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +33,10 @@ _WEIGHT = 1e-4
 def rows(effort: Effort) -> list[Row]:
     """Against the same penalty without a norm, for a few large weights and for many small ones."""
     torch.manual_seed(0)
-    large = nn.Sequential(nn.Linear(512, 1024), nn.Linear(1024, 1024), nn.Linear(1024, 128))
-    small = nn.Sequential(*(nn.Linear(32, 32) for _ in range(200)))
     found = []
     for name, penalty in _PENALTIES.items():
-        for where, model in (("1.7 M in 3 weights", large), ("0.2 M in 200 weights", small)):
+        for sizes in effort.layers:
+            model = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(sizes)))
             weights = [*selected_parameters(model).values()]
             term = ps.Term("own", ps.over_parameters(penalty, model), weight=_WEIGHT, inputs=())
             pipeline = ps.Pipeline([term])
@@ -46,6 +46,7 @@ def rows(effort: Effort) -> list[Row]:
             }
             times = interleaved(steps, 2 * effort.large_rounds)
             measured = ratio(times, "own", "plain")
+            where = f"{len(weights)} weights, {sum(x.numel() for x in weights) / 1e6:.1f} M"
             found.append(Row(f"{name} over parameters with its norm / without, {where}", measured))
     return found
 

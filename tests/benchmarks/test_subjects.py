@@ -45,7 +45,7 @@ def test_what_is_written_by_hand_finds_the_numbers_of_the_split_engine() -> None
     assert norms == pytest.approx([*weighted, result.total_gradient_norm.item()], rel=1e-6)
 
 
-@pytest.mark.parametrize("subject", ["orthogonality", "parameters", "peers"])
+@pytest.mark.parametrize("subject", ["orthogonality", "peers"])
 def test_the_command_prints_a_table_and_writes_the_rows(subject: str, tmp_path: Path) -> None:
     missing = [p for p in ("lightning", "tensorboard", "wandb") if not importlib.util.find_spec(p)]
     if subject == "peers" and missing:
