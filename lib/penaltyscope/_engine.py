@@ -163,11 +163,13 @@ class Engine:
         enabled: Sequence[bool],
     ) -> None:
         """Lets the compiler's graph alone do it from now on, if it is all there is to do."""
-        if torch.compiler.is_compiling() or not self._steady.is_settled(weights, enabled):
+        inner = fusion.solution.gram
+        alone = not plan.rest.parts and (inner is None or len(inner) == len(self._terms))
+        if torch.compiler.is_compiling() or not alone:
             return
         repeat = compiler.repeat([tensors[i] for i in sorted({*same(tensors)})])
-        if repeat is not None and not plan.rest.parts:
-            self._steady.remember(repeat, fusion, taken, plan.layout, tensors)
+        if repeat is not None:
+            self._steady.remember(repeat, fusion, taken, plan.layout, tensors, weights, enabled)
 
     def _numbers(
         self,
