@@ -5,7 +5,8 @@ import random
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_a_walk_of_weights_is_that_of_the_fused_and_split_engines(conflict: bool
             # that a backward pass brings, no norm is left.
             usual = weight if not weight or 1e-9 < abs(weight) < 1e9 else 1.5
             for pipeline in (quick, *others):
-                pipeline.set_weight(term.name, lambda _, usual=usual: usual)
+                pipeline.set_weight(term.name, ps.schedules.constant(usual))
         leaves = pair(torch.float64)
         inputs = dict(zip(NAMES, leaves, strict=True))
         found = quick(**inputs)
@@ -120,10 +121,7 @@ def test_a_walk_of_weights_is_that_of_the_fused_and_split_engines(conflict: bool
 
 def apart(terms: Sequence[ps.Term]) -> list[ps.Term]:
     """The same as functions of which no closed form is known."""
-    return [
-        ps.Term(term.name, lambda *xs, penalty=term.penalty: penalty(*xs), inputs=term.inputs)
-        for term in terms
-    ]
+    return [replace(term, penalty=partial(term.penalty)) for term in terms]
 
 
 def near(x: Tensor, y: Tensor) -> None:
@@ -133,7 +131,7 @@ def near(x: Tensor, y: Tensor) -> None:
 def test_schedules_make_no_other_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     counter = CompileCounterWithBackend("eager")
     monkeypatch.setattr(_engine, "Compiler", lambda: Compiler(counter))
-    schedules = [
+    schedules: list[ps.schedules.Schedule | float] = [
         ps.schedules.warmup(0.5, steps=3),
         ps.schedules.cyclic(-1.0, 1.0, period=4),
         ps.schedules.after(2, ps.schedules.decay(2.0, rate=0.5)),

@@ -18,6 +18,7 @@ TERMS = [
     ps.Term("kl", ps.kl_divergence, weight=-0.7, inputs=("student", "teacher")),
     ps.Term("size", ps.output_magnitude_penalty, weight=1, inputs=("teacher",)),
 ]
+NAMES = [term.name for term in TERMS]
 OFF = ps.Term("off", ps.l1, inputs=("student",), enabled=False)
 
 
@@ -148,8 +149,8 @@ OTHER_WEIGHTS: dict[str, Callable[[ps.Pipeline], object]] = {
     "a weight": lambda p: p.set_weight("kl", 0.25),
     "a whole number": lambda p: p.set_weight("kl", -3),
     "a schedule": lambda p: p.set_weight("kl", lambda step: 0.1 * (step + 1)),
-    "two schedules": lambda p: [p.set_weight(n, ps.schedules.decay(2, rate=0.5)) for n in p._terms],
-    "the same again": lambda p: [p.set_weight("kl", -0.7), p.set_enabled("l2", True)],
+    "schedules": lambda p: [*map(p.set_weight, NAMES, [ps.schedules.decay(2, rate=0.5)] * 3)],
+    "the same again": lambda p: p.set_enabled("l2", True),
 }
 
 
