@@ -18,7 +18,6 @@ from penaltyscope.result import Layout
 _MOST: Final = 256
 """Evaluations that are remembered."""
 
-
 _NUMBERS: Final = {float, int}
 
 

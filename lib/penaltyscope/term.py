@@ -85,9 +85,8 @@ def check_weight(name: str, weight: object) -> None:
 
 def check_number(name: str, weight: object) -> float:
     """Returns the weight as a float; raises unless it is a finite number."""
-    if type(weight) is float and math.isfinite(
-        weight
-    ):  # first, because it is what schedules return
+    # Asked first: it is what schedules return, at every step.
+    if type(weight) is float and math.isfinite(weight):
         return weight
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise TypeError(
