@@ -168,11 +168,13 @@ class Engine:
         enabled: Sequence[bool],
     ) -> None:
         """Lets the compiler's graph alone do it from now on, if it is all there is to do."""
-        if torch.compiler.is_compiling() or not self._steady.is_settled(weights, enabled):
+        inner = fusion.solution.gram
+        alone = not plan.rest.parts and (inner is None or len(inner) == len(self._terms))
+        if torch.compiler.is_compiling() or not alone:
             return
         repeat = compiler.repeat([tensors[i] for i in sorted({*same(tensors)})])
-        if repeat is not None and not plan.rest.parts:
-            self._steady.remember(repeat, fusion, taken, plan.layout, tensors)
+        if repeat is not None:
+            self._steady.remember(repeat, fusion, taken, plan.layout, tensors, weights, enabled)
 
     def _numbers(
         self,
@@ -285,8 +287,7 @@ class Engine:
         options: Mapping[str, Mapping[str, object]],
     ) -> tuple[Fusion | None, tuple[int, ...], Sequence[Extremes | None]]:
         """Terms with a gradient that is there at once, their numbers, and the tensors' ranges."""
-        compiled = frame.parts and frame.all_calls and not torch.compiler.is_compiling()
-        if self._compiler is not None and compiled:
+        if self._compiler and frame.parts and frame.all_calls and not torch.compiler.is_compiling():
             callers, calls = frame.all_callers, frame.all_calls
             if options:
                 calls = tuple(self._call(t, frame.names, options) for t in callers)
@@ -344,8 +345,7 @@ class Engine:
         graded = sorted({*rest.fanned, *(x for _, x in slopes)})
         alone = tuple(x for x in graded if x not in rest.fanned)
         number = {x: s for s, x in enumerate(graded)}
-        known = [(term, number[x]) for term, x in slopes]
-        known += [(term, len(graded)) for term in over]
+        known = [*((t, number[x]) for t, x in slopes), *((t, len(graded)) for t in over)]
         measured = {term for term, _ in (*rest.aliases, *known)}
         active = {part.term for part in frame.parts if part.active}
         layout = Layout(

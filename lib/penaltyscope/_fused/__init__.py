@@ -12,7 +12,7 @@ from penaltyscope._fused._deferred import Deferrable, deferred
 from penaltyscope._fused._evaluation import dropped_rows, masked_share
 from penaltyscope._fused._form import Form, Situation, Sketch, Whole
 from penaltyscope._fused._function import Plain, attach
-from penaltyscope._fused._fuser import Fuser, Fusion, classes_of, full_precision
+from penaltyscope._fused._fuser import Attach, Fuser, Fusion, classes_of, full_precision
 from penaltyscope._fused._groups import lasso_groups
 from penaltyscope._fused._plan import Numbers, Plan, Task, make_plan
 from penaltyscope._fused._product import BY_ROW, Gated
@@ -22,6 +22,7 @@ from penaltyscope._fused._solve import Solution
 
 __all__ = [
     "BY_ROW",
+    "Attach",
     "Call",
     "Deferrable",
     "Form",
