@@ -22,6 +22,7 @@ from penaltyscope._scalar import (
     Extremes,
     Scalar,
     extremes,
+    is_traced,
     on_host,
     packed,
     read_one,
@@ -128,7 +129,7 @@ class Engine:
         plan = frame.plans.get(key)
         if plan is None:
             plan = frame.plans[key] = self._plan(frame, taken, fusion, tuple(over), enabled)
-        tap = self._tap(plan)
+        tap = GradientTap(terms=len(self._terms) * self._conflict) if plan.rest.fanned else None
         pool, probe = own, None
         if tap is not None:
             aliases, probe = _split.fan_out(plan.rest, tap, own, weights)
@@ -144,6 +145,9 @@ class Engine:
             totals.append(rest.total)
             values = rest.values
         total = _sum(totals, like=tensors[0] if tensors else base)
+        if not total.requires_grad and True in frame.with_grad and not is_traced():
+            # As all along, for those who differentiate it while a warm-up stands at 0.
+            total = total + torch.zeros_like(total, requires_grad=True)
         if self._compiler is not None and fusion is not None and not options:
             self._remember(self._compiler, plan, fusion, taken, tensors, weights, enabled)
         known = _known_norms(plan, fusion, _over_parameters.norms(over, weights))
@@ -366,11 +370,6 @@ class Engine:
             known_sums=tuple(number[x] for x in alone),
         )
         return _Plan(rest, alone, layout)
-
-    def _tap(self, plan: _Plan) -> GradientTap | None:
-        if not plan.rest.fanned:
-            return None
-        return GradientTap(terms=len(self._terms) if self._conflict else 0)
 
     def _gram(self, fusion: Fusion | None, taken: tuple[int, ...]) -> Tensor | None:
         if fusion is None or fusion.solution.gram is None:

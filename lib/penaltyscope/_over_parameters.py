@@ -4,9 +4,10 @@ Such a term depends on nothing else. So the norm need not wait for the backward 
 the gradients of all terms by a parameter already added up.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from types import FunctionType
 from typing import Final, NamedTuple, cast
 
@@ -27,9 +28,11 @@ from penaltyscope._fused import (
 )
 from penaltyscope._norm import joint_norm
 from penaltyscope._numerics import accumulator
-from penaltyscope._scalar import Scalar, read_one
+from penaltyscope._scalar import Scalar, is_traced, read_one
 from penaltyscope.penalties._parameters import OverParameters
 from penaltyscope.term import Term
+
+_logger = logging.getLogger("penaltyscope")
 
 _PURE: Final[frozenset[Callable[..., Tensor]]] = frozenset(
     {
@@ -119,7 +122,7 @@ def _measured(penalty: OverParameters, options: Mapping[str, object]) -> Measure
     parameter has hooks: they would hear of one gradient too many.
     """
     parameters, moving = penalty.parameters, [p for p in penalty.parameters if p.requires_grad]
-    if not moving or _is_traced() or not _are_ordinary(parameters):
+    if not moving or is_traced() or not _are_ordinary(parameters):
         return None
     if isinstance(penalty.penalty, FunctionType) and penalty.penalty in _PURE:
         plain = partial(_plain, penalty, options, moving)
@@ -131,10 +134,6 @@ def _measured(penalty: OverParameters, options: Mapping[str, object]) -> Measure
     if any(p._backward_hooks for p in moving):  # noqa: SLF001  # there is no public way to ask
         return None
     return _within(penalty, options, moving)
-
-
-def _is_traced() -> bool:
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()  # noqa: SLF001
 
 
 def _are_ordinary(parameters: Sequence[nn.Parameter]) -> bool:
@@ -175,14 +174,24 @@ def _plain(
 
 def _within(
     penalty: OverParameters, options: Mapping[str, object], moving: Sequence[nn.Parameter]
-) -> Measured:
-    """Differentiates it in the graph as it is.
+) -> Measured | None:
+    """Differentiates it in the graph as it is; None where that cannot be done.
 
     It may do anything: draw random numbers, know its parameters again, hold others that learn.
     """
     value = penalty(**options)
     found: list[Tensor] = []
     if value.requires_grad:
-        gradients = torch.autograd.grad(value, moving, retain_graph=True, allow_unused=True)
+        try:
+            gradients = torch.autograd.grad(value, moving, retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            # A reentrant checkpoint, for instance, takes part in no backward pass but a whole one.
+            _tell_once(str(error))
+            return None
         found = [g for g in gradients if g is not None]
     return Measured(value, joint_norm(found) if found else 0.0)
+
+
+@lru_cache(maxsize=16)
+def _tell_once(reason: str) -> None:
+    _logger.warning("a penalty over parameters is evaluated without a norm: %s", reason)

@@ -26,6 +26,11 @@ def on_host(x: Tensor) -> bool:
     return real and x.is_cpu and not is_compiling()
 
 
+def is_traced() -> bool:
+    """Whether what runs now is being compiled, or transformed by torch.func."""
+    return is_compiling() or torch._C._are_functorch_transforms_active()  # noqa: SLF001
+
+
 def read(scalars: list[Tensor]) -> list[Scalar]:
     """0-d tensors as numbers where that is free, else as they are."""
     if not on_host(scalars[0]):

@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pytest
@@ -191,3 +191,18 @@ def test_second_derivatives_pass_through_closed_forms_and_the_users_own() -> Non
         return found
 
     torch.testing.assert_close(second([*TERMS, *OWN]), second([*map(opaque, [*TERMS, *OWN])]))
+
+
+@pytest.mark.parametrize("penalty", [ps.l1, squares], ids=["fused", "split"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_total_to_which_nothing_contributes_can_be_differentiated(
+    penalty: Callable[..., Tensor], enabled: bool
+) -> None:
+    x = torch.ones(3, requires_grad=True)
+    weight = ps.schedules.warmup(1.0, steps=2)
+    pipeline = ps.Pipeline([ps.Term("one", penalty, weight=weight, enabled=enabled)])
+    pipeline(x).total.backward()
+    assert x.grad is None or not x.grad.any()
+    assert not pipeline(x.detach()).total.requires_grad
+    with torch.no_grad():
+        assert not pipeline(x).total.requires_grad

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import penaltyscope as ps
 from benchmarks.operations import Operations
+from penaltyscope import _scalar
 from penaltyscope.penalties import group_lasso
 from penaltyscope.telemetry._columns import steps_of
 from penaltyscope.telemetry._rows import cells_of, gather, stretch
 from penaltyscope_events import TermFlag
 from tests.lib.decays import BESIDE, decay, each_penalty, gradients, length, plain, sines, weights
+from tests.lib.pipelines import squares
 
 
 @each_penalty
@@ -70,6 +73,24 @@ def test_a_penalty_may_know_its_parameters_again_and_hold_others(
     result.loss.backward()
     torch.testing.assert_close(strength.grad, result.values[0])
     torch.testing.assert_close(result.gradient_norms, length([2 * p for p in anchors])[None])
+
+
+def test_a_penalty_that_only_whole_passes_differentiate_has_no_norm(
+    model: nn.Module, x: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    def kept(w: Tensor) -> Tensor:
+        return checkpoint(squares, w, use_reentrant=True)  # type: ignore[no-any-return]
+
+    pipeline = ps.Pipeline([decay(kept, model), ps.Term("l2", ps.l2)])
+    for _ in range(2):
+        model.zero_grad()
+        result = pipeline(x.requires_grad_())
+        result.loss.backward()
+        assert result.gradient_norms.isnan().tolist() == [True, False]
+        torch.testing.assert_close(
+            [w.grad for w in weights(model)], [2 * w for w in weights(model)]
+        )
+    assert caplog.text.count("evaluated without a norm") == 1
 
 
 def test_a_penalty_without_gradient_has_a_norm_of_zero(model: nn.Module, x: Tensor) -> None:
@@ -175,7 +196,7 @@ def test_a_step_that_is_itself_compiled_has_the_gradient_without_the_norm(
     x: Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr(_scalar, "is_compiling", lambda: True)
     result = ps.Pipeline([decay(penalty, model, options=options)])(x)
     result.loss.backward()
     slopes = gradients(penalty, weights(model), options)
