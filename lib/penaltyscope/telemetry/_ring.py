@@ -35,9 +35,9 @@ class Ring:
 
     def take(self, most: int, *, final: bool) -> list[Row]:
         """The next rows whose norms are there; one that waited too long goes without."""
-        rows = self._held
+        rows, popleft = self._held, self._rows.popleft
         # Nobody else takes any, so these are there, whatever is appended meanwhile.
-        rows += [self._rows.popleft() for _ in range(min(len(self._rows), most - len(rows)))]
+        rows += [popleft() for _ in range(min(len(self._rows), most - len(rows)))]
         count = len(rows) if final else self._settled(rows)
         self._held = rows[count:]
         self._taken += count
