@@ -38,7 +38,8 @@ class Ring:
         rows, popleft = self._held, self._rows.popleft
         # Nobody else takes any, so these are there, whatever is appended meanwhile.
         rows += [popleft() for _ in range(min(len(self._rows), most - len(rows)))]
-        count = len(rows) if final else self._settled(rows)
+        waits = not final and [row[2].tap for row in rows].count(None) < len(rows)
+        count = self._settled(rows) if waits else len(rows)
         self._held = rows[count:]
         self._taken += count
         return rows[:count]
@@ -52,13 +53,9 @@ class Ring:
 
     def _settled(self, rows: list[Row]) -> int:
         """How many of the first rows need not be waited for."""
-        taps = [row[2].tap for row in rows]
-        if taps.count(None) == len(rows):
-            return len(rows)
         now = self._time_ns()
-        for count, (row, tap) in enumerate(zip(rows, taps, strict=True)):
-            statistics = row[2]
-            if tap is None:
+        for count, (_, _, statistics, _, _) in enumerate(rows):
+            if (tap := statistics.tap) is None:
                 continue
             if tap.settled_ns:
                 self._be_patient((tap.settled_ns - statistics.stop_ns) / 1e9)
