@@ -38,11 +38,13 @@ class Ring:
         rows, popleft = self._held, self._rows.popleft
         # Nobody else takes any, so these are there, whatever is appended meanwhile.
         rows += [popleft() for _ in range(min(len(self._rows), most - len(rows)))]
-        waits = not final and [row[2].tap for row in rows].count(None) < len(rows)
-        count = self._settled(rows) if waits else len(rows)
-        self._held = rows[count:]
-        self._taken += count
-        return rows[:count]
+        if final or [row[2].tap for row in rows].count(None) == len(rows):  # as most often
+            self._held = []
+        else:
+            count = self._settled(rows)
+            rows, self._held = rows[:count], rows[count:]
+        self._taken += len(rows)
+        return rows
 
     def lost(self, appended: int) -> int:
         """How many of those that were appended, at some time before this call, fell out."""
