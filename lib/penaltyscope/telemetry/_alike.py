@@ -50,7 +50,8 @@ def steps_alike(rows: Sequence[Row], incarnation: str) -> Steps | None:
         pattern += make.half[:count]
         pattern &= make.kept[:count]
     step = cells.view(np.int64)[:, 0]
-    one_by_one = range(first.step, first.step + count)
+    each = step.tolist()
+    one_by_one = range(each[0], each[0] + count)
     trace, sampled = trace_of(context)
     plain = PlainSteps(
         pipeline=pipeline.name,
@@ -58,7 +59,7 @@ def steps_alike(rows: Sequence[Row], incarnation: str) -> Steps | None:
         terms=layout.terms,
         weights=weights,  # type: ignore[arg-type]  # numbers, as was asked first
         has_base=has_base,
-        step=one_by_one if step.tolist() == [*one_by_one] else step,
+        step=one_by_one if each == [*one_by_one] else step,
         seq=range(seq, seq + count),
         cells=sheet,
     )
