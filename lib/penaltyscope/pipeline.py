@@ -1,17 +1,18 @@
 """The weighted sum of terms, evaluated once, with every term's gradient norm as a by-product."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol, Self, cast, runtime_checkable
+from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from penaltyscope import penalties
+from penaltyscope import _over_parameters, penalties
 from penaltyscope._audience import Audience
 from penaltyscope._engine import Engine
-from penaltyscope._scalar import read_one
+from penaltyscope._over_parameters import is_over_parameters, pulls_on_inputs
+from penaltyscope._settings import Settings, recorded
 from penaltyscope._weights import weight_tensor
 from penaltyscope.gradients import TermGradients, term_gradients
 from penaltyscope.result import PipelineResult, Statistics, stamped
@@ -20,7 +21,6 @@ from penaltyscope.term import (
     Term,
     Weight,
     check_name,
-    check_number,
     check_weight,
 )
 
@@ -72,14 +72,6 @@ class _Stateful(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
 
 
-class _Settings(NamedTuple):
-    """What stays as it is until somebody sets something: engines know it again."""
-
-    weights: tuple[float, ...] | None
-    """Of all terms, if all of them are numbers."""
-    enabled: tuple[bool, ...]
-
-
 class Pipeline(nn.Module):
     """A weighted sum of penalties over one tensor or many.
 
@@ -116,7 +108,7 @@ class Pipeline(nn.Module):
         self._enabled: dict[str, bool] = {}
         self._engine: Engine | None = None
         self._inputs: tuple[str, ...] | None = None
-        self._settings: _Settings | None = None
+        self._settings: Settings | None = None
         self._audience = Audience(Observer)
         for term in terms:
             self.add(term)
@@ -238,6 +230,8 @@ class Pipeline(nn.Module):
     ) -> TermGradients:
         """Differentiates every term by every floating-point input, outside of training.
 
+        A term over parameters is differentiated by those of them that require grad instead.
+
         Takes what ``forward`` takes. Nothing is recorded and no step is counted; one backward
         pass per term makes it several times the price of the norms that training gives away.
         """
@@ -246,19 +240,23 @@ class Pipeline(nn.Module):
             id(t): t.detach().requires_grad_() for t in tensors.values() if t.is_floating_point()
         }
         given = {name: leaves.get(id(t), t) for name, t in tensors.items()}
-        weights = [_weight_at(name, w, self.step) for name, w in self._weights.items()]
+        weights = self._settled().at(self.step)
         values: list[Tensor | None] = []
         with torch.enable_grad():
-            for term in self.terms:
-                if not self._enabled[term.name] or not term.differentiable:
+            over = _over_parameters.evaluate(self.terms, self._over_parameters(), options or {})
+            for t, term in enumerate(self.terms):
+                if t in over:
+                    values.append(over[t].value.detach())
+                elif self._enabled[term.name] and pulls_on_inputs(term):
+                    chosen = {**term.options, **(options or {}).get(term.name, {})}
+                    values.append(term.penalty(*(given[name] for name in term.inputs), **chosen))
+                else:
                     values.append(None)
-                    continue
-                chosen = {**term.options, **(options or {}).get(term.name, {})}
-                values.append(term.penalty(*(given[name] for name in term.inputs), **chosen))
         like = next((v.detach() for v in values if v is not None), torch.zeros(()))
         named = {name: t for name, t in given.items() if t.is_floating_point()}
         scale = weight_tensor(weights, like).detach()
-        return term_gradients([term.name for term in self.terms], values, scale, named)
+        own = {t: torch.as_tensor(one.norm).to(like) for t, one in over.items()}
+        return term_gradients([term.name for term in self.terms], values, scale, named, own)
 
     def get_extra_state(self) -> dict[str, object]:
         """Step, enabled terms, weights that are numbers, and the state of schedules that have one.
@@ -308,10 +306,8 @@ class Pipeline(nn.Module):
             _check_base(base)
         for name in options:
             self._known(name)
-        settings = self._settings or self._settle()
-        weights: Sequence[float | Tensor] | None = settings.weights
-        if weights is None:
-            weights = [_weight_at(n, w, self.step) for n, w in self._weights.items()]
+        settings = self._settings or self._settled()
+        weights = settings.fixed or settings.at(self.step)
         if self._engine is None:
             self._engine = Engine(
                 self.terms, self.inputs, conflict=self.conflict, compiled=self.compile_terms
@@ -322,7 +318,7 @@ class Pipeline(nn.Module):
         statistics = Statistics(
             step=self.step,
             layout=done.layout,
-            weights=settings.weights or tuple(map(_read, weights)),
+            weights=recorded(weights) if settings.learned else weights,
             numbers=done.numbers,
             alarming=done.alarming,
             has_base=base is not None,
@@ -334,13 +330,16 @@ class Pipeline(nn.Module):
         loss = done.total if base is None else base + done.total
         return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)
 
-    def _settle(self) -> _Settings:
-        weights = [*self._weights.values()]
-        fixed = [float(w) for w in weights if isinstance(w, int | float)]
-        self._settings = _Settings(
-            weights=tuple(fixed) if len(fixed) == len(weights) else None,
-            enabled=tuple(self._enabled.values()),
-        )
+    def _over_parameters(self) -> list[int]:
+        return [
+            t
+            for t, term in enumerate(self.terms)
+            if self._enabled[term.name] and term.differentiable and is_over_parameters(term)
+        ]
+
+    def _settled(self) -> Settings:
+        if self._settings is None:
+            self._settings = Settings(self._weights, self._enabled)
         return self._settings
 
     def _bind(self, x: Tensor | None, inputs: Mapping[str, Tensor]) -> list[Tensor]:
@@ -372,17 +371,6 @@ def _term(penalty: str, settings: Mapping[str, object]) -> Term:
         raise ValueError(f"settings of {penalty!r} must be among {_listed(known)}, got {unknown}.")
     arguments = {"name": penalty, **settings}
     return Term(penalty=_BUILT_IN[penalty], **arguments)  # type: ignore[arg-type]
-
-
-def _weight_at(name: str, weight: Weight, step: int) -> float | Tensor:
-    if isinstance(weight, Tensor):
-        return weight
-    return check_number(name, weight(step)) if callable(weight) else weight
-
-
-def _read(weight: float | Tensor) -> float | Tensor:
-    # Cloned: the owner may change it in place.
-    return read_one(weight.detach().clone()) if isinstance(weight, Tensor) else weight
 
 
 def _check_base(base: Tensor | None) -> None:
