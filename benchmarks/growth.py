@@ -13,7 +13,7 @@ from benchmarks.measure import Times, exponent, interleaved, ratio
 from benchmarks.recorder import CLOCK, OURS, in_situ
 from benchmarks.row import Row
 from benchmarks.terms import by_user, many, plain_total
-from benchmarks.training import service
+from benchmarks.training import Training, service
 from benchmarks.wire import BATCH_STEPS, block, encoder
 
 ENGINES = ("plain", "split", "fused")
@@ -78,7 +78,7 @@ def _engine_rows(of: str, times: Mapping[int, Times]) -> list[Row]:
 def _recorder_rows(effort: Effort) -> list[Row]:
     fewer = replace(effort, blocks=max(effort.blocks // 4, 1))
     with service() as endpoint:
-        times = {n: in_situ(many(n), fewer, endpoint) for n in effort.term_counts}
+        times = {n: in_situ(Training(), many(n), fewer, endpoint) for n in effort.term_counts}
     medians = {n: statistics.median(t[OURS]) for n, t in times.items()}
     clocks = {n: statistics.median(t[CLOCK]) for n, t in times.items()}
     return [

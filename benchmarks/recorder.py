@@ -13,19 +13,21 @@ from benchmarks.effort import Effort
 from benchmarks.measure import Times, in_blocks, quantile
 from benchmarks.row import Row
 from benchmarks.terms import TERMS
-from benchmarks.training import Training, service
+from benchmarks.training import Training, service, training_at_pace
 
 OURS, CLOCK = "recorder call", "clock"
 
 
 def rows(effort: Effort) -> list[Row]:
     """The call, less what reading the clock takes."""
+    pipeline = ps.Pipeline(TERMS)
+    training = training_at_pace(pipeline)
     with service() as endpoint:
-        times = in_situ(TERMS, effort, endpoint)
+        times = in_situ(training, TERMS, effort, endpoint)
     clock = statistics.median(times[CLOCK])
     ours = [t - clock for t in times[OURS]]
     whole = in_blocks(
-        {"step": _whole_step(Training(), ps.Pipeline(TERMS))}, blocks=1, length=effort.block_steps
+        {"step": _whole_step(training, pipeline)}, blocks=1, length=effort.block_steps
     )
     return [
         Row("recorder call in situ, median", statistics.median(ours) * 1e6, "us", bar=8.0),
@@ -35,9 +37,9 @@ def rows(effort: Effort) -> list[Row]:
     ]
 
 
-def in_situ(terms: Sequence[ps.Term], effort: Effort, endpoint: str) -> Times:
+def in_situ(training: Training, terms: Sequence[ps.Term], effort: Effort, endpoint: str) -> Times:
     """Seconds of the recorder's calls, and of nothing, between forward and backward pass."""
-    training, pipeline = Training(), ps.Pipeline(terms)
+    pipeline = ps.Pipeline(terms)
     watched = ps.Pipeline(terms, name="watched")
     with ps.watch(watched, run="benchmark", endpoint=endpoint):
         modes = {

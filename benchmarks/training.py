@@ -1,8 +1,11 @@
 """Training steps to measure in, and a service to send to."""
 
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -12,17 +15,18 @@ from torch import Tensor, nn
 
 import penaltyscope as ps
 
+STEP_SECONDS = 0.010
+"""Of the step that the recorder is measured in."""
+
 
 class Training:
-    """A real step: a perceptron, the penalties on its log-probabilities, backward and update.
-
-    As it stands it takes about 10 ms on one core.
-    """
+    """A real step: a perceptron, the penalties on its log-probabilities, backward and update."""
 
     def __init__(self, sizes: Sequence[int] = (512, 1024, 1024, 128), batch: int = 64) -> None:
         torch.manual_seed(0)
         layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
         self._model = nn.Sequential(*(part for layer in layers for part in (nn.Tanh(), layer)))
+        self.batch = batch
         self._x = torch.randn(batch, sizes[0])
         self._teacher = torch.randn(batch, sizes[-1]).log_softmax(-1)
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-4)
@@ -42,6 +46,28 @@ class Training:
     def step(self, pipeline: ps.Pipeline) -> None:
         """A whole step."""
         self.finish(self.forward(pipeline).loss)
+
+
+def training_at_pace(pipeline: ps.Pipeline) -> Training:
+    """One whose steps take 10 ms on this machine, now: the batch makes them as long.
+
+    The first batch that takes as long is searched for, over a bounded range, by halves.
+    """
+    batches = range(4, 260, 4)
+    found = bisect_left(
+        batches, STEP_SECONDS, key=lambda batch: _pace(Training(batch=batch), pipeline)
+    )
+    return Training(batch=batches[min(found, len(batches) - 1)])
+
+
+def _pace(training: Training, pipeline: ps.Pipeline) -> float:
+    """Seconds of a whole step, the median of some after the first."""
+    times = []
+    for _ in range(9):
+        started = time.perf_counter()
+        training.step(pipeline)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[2:])
 
 
 class PythonHeavyTraining(Training):

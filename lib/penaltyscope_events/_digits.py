@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from penaltyscope_events._protobuf import varint
-
 _LOW_BITS = 14
 """Of a number, those that its first two bytes have: they are looked up at every step."""
+_LOW_MASK = (1 << _LOW_BITS) - 1
 _LOW = np.arange(1 << _LOW_BITS, dtype="<u2")
 _LAST_TWO = _LOW & 0x7F | 0x80 | _LOW >> 7 << 8
-_TABLES = (_LOW[: 1 << 7].astype("u1"), _LAST_TWO, _LAST_TWO | 0x8000)
-"""The first bytes by the low bits: the only one, the only two, and two that others follow."""
+_TABLES = (_LOW[: 1 << 7].astype("u1")[:, None], _LAST_TWO[:, None], _LAST_TWO[:, None] | 0x8000)
+"""``[L, 1]``, the first bytes by the low bits: the only one, the only two, and two that others
+follow."""
 
 _LEAST = (0, *(1 << 7 * size for size in range(1, 9)), -(1 << 63))
 """The least number of each size, as int64; a negative one takes ten bytes."""
@@ -20,7 +20,7 @@ _LIMITS = np.array([1 << 7 * size for size in range(1, 10)], np.uint64)
 
 def stand_in(number: int) -> int:
     """The least number that takes as many bytes."""
-    return _LEAST[len(varint(number)) - 1]
+    return _LEAST[((number | 1).bit_length() - 1) // 7 if number >= 0 else -1]
 
 
 def stand_ins(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -47,10 +47,17 @@ class Digits:
         self._there: int | None = _high_bits(number)
         """The high bits that all copies have; None where they have different ones."""
 
-    def put(self, numbers: NDArray[np.int64]) -> None:
-        """Puts ``[<=N]`` numbers in place."""
+    def put(self, numbers: NDArray[np.int64] | range) -> None:
+        """Puts ``[<=N]`` numbers in place; those of a range follow each other."""
         count = len(numbers)
-        self._low[:count] = self._table.take(numbers & ((1 << _LOW_BITS) - 1))[:, None]
+        if isinstance(numbers, range):
+            first = numbers[0] & _LOW_MASK
+            if self._there == _high_bits(numbers[0]) and first + count <= 1 << _LOW_BITS:
+                # As nearly always: they stand side by side in the table, and the rest is there.
+                self._low[:count] = self._table[first : first + count]
+                return
+            numbers = np.array(numbers, np.int64)
+        self._low[:count] = self._table.take(numbers & _LOW_MASK, axis=0)
         if not len(self._shifts):
             return
         high = numbers.astype(np.uint64) >> np.uint64(_LOW_BITS)

@@ -44,8 +44,9 @@ class Press:
     """Where all that differs between steps stands in them."""
     columns: tuple[_Columns, ...]
     """Of start, stop, four scalars, and three or four arrays of numbers by term."""
-    numbers: Mapping[str, int]
-    """Step and evaluation, as they stand in them."""
+    step: int
+    """As it stands in them."""
+    seq: int
     spare: "list[Copies]" = field(default_factory=list)
     """Copies for whoever comes next: to make them costs as much as to fill them."""
 
@@ -101,13 +102,16 @@ class Copies:
             (cells, self._view("<f8", offset, (repeats, stride)))
             for cells, offset, repeats, stride in press.columns
         ]
-        self._digits = {
-            what: Digits(number, self._twice(what, len(varint(number))))
-            for what, number in press.numbers.items()
-        }
+        self._step, self._seq = (
+            Digits(number, self._twice(what, len(varint(number))))
+            for what, number in (("step", press.step), ("seq", press.seq))
+        )
 
     def fill(
-        self, cells: NDArray[np.float64], step: NDArray[np.int64], seq: NDArray[np.int64]
+        self,
+        cells: NDArray[np.float64],
+        step: NDArray[np.int64] | range,
+        seq: NDArray[np.int64] | range,
     ) -> memoryview:
         """Puts the numbers of so many steps in place, and returns their bytes.
 
@@ -119,8 +123,8 @@ class Copies:
         count = len(cells)
         for columns, places in self._columns:
             places[:count] = cells[:, columns]
-        self._digits["step"].put(step)
-        self._digits["seq"].put(seq)
+        self._step.put(step)
+        self._seq.put(seq)
         return memoryview(self._data)[: count * self._size]
 
     def write_twice(self, what: str, column: NDArray[np.uint8]) -> None:
@@ -149,7 +153,8 @@ def _press(one: Template, form: Form, arrays: Sequence[str], terms: int) -> Pres
         data=one.data,
         slots=one.slots,
         columns=(*_scalars(one), *_arrays(one, arrays, terms)),
-        numbers={"step": form.step, "seq": form.seq},
+        step=form.step,
+        seq=form.seq,
     )
 
 

@@ -25,6 +25,7 @@ def message(tag: int, body: bytes) -> bytes:
     return head(tag, len(body)) + body
 
 
+@lru_cache(maxsize=1024)
 def head(tag: int, size: int) -> bytes:
     """What comes before the ``size`` bytes of such a value."""
     return _SHORT_VARINTS[tag] + varint(size)

@@ -38,11 +38,12 @@ def encode_records(
         head: bytes to begin with.
     """
     if isinstance(steps, PlainSteps):
-        if traces.count(None) == len(traces) and (form := _plain_form(steps)) is not None:
-            return _plain(steps, head, *form)
+        alike = len(steps) and traces.count(None) == len(traces)
+        if alike and (records := _plain(steps, head)) is not None:
+            return records
         steps = steps.block()
-    records = [_stretch(steps, traces, part, form) for part, form in _stretches(steps, traces)]
-    return b"".join((head, *records))
+    parts = [_stretch(steps, traces, part, form) for part, form in _stretches(steps, traces)]
+    return b"".join((head, *parts))
 
 
 def _stretches(block: StepBlock, traces: Sequence[Trace]) -> Iterator[tuple[slice, Form]]:
@@ -79,35 +80,31 @@ def _only_form(block: StepBlock, traces: Sequence[Trace]) -> Form | None:
     return bare_form(step, seq, bool(with_base), terms)
 
 
-def _only_stand_in(numbers: NDArray[np.int64]) -> int | None:
+def _only_stand_in(numbers: NDArray[np.int64] | range) -> int | None:
     """That of all numbers, at least one; None where they have different ones."""
-    each = numbers.tolist()  # so few, most often, that Python is quicker
-    least, most = stand_in(min(each)), stand_in(max(each))
-    return least if least == most else None
+    # So few, most often, that Python is quicker.
+    each = numbers if isinstance(numbers, range) else sorted(numbers.tolist())
+    least = stand_in(each[0])
+    return least if least == stand_in(each[-1]) else None
 
 
-def _plain_form(steps: PlainSteps) -> tuple[int, int] | None:
-    """The stand-ins of step and evaluation, if they are the same at all steps."""
-    if not len(steps):
+def _plain(steps: PlainSteps, head: bytes) -> bytes | None:
+    """The records of steps without a span; None where their numbers differ in size."""
+    step, seq = _only_stand_in(steps.step), _only_stand_in(steps.seq)
+    if step is None or seq is None:
         return None
-    step, seq = _only_stand_in(steps.step), stand_in(steps.seq[0])
-    return None if step is None or seq != stand_in(steps.seq[-1]) else (step, seq)
-
-
-def _plain(steps: PlainSteps, head: bytes, step: int, seq: int) -> bytes:
     one = plain_press(steps.pipeline, steps.incarnation, steps.weights, steps.has_base, step, seq)
-    every = np.arange(steps.seq[0], steps.seq[0] + len(steps))
-    return _pressed(one, head, steps.cells, steps.step, every)
+    return _pressed(one, head, steps.cells, steps.step, steps.seq)
 
 
 def _pressed(
     one: Press,
     head: bytes,
     cells: NDArray[np.float64],
-    step: NDArray[np.int64],
-    seq: NDArray[np.int64],
+    step: NDArray[np.int64] | range,
+    seq: NDArray[np.int64] | range,
 ) -> bytes:
-    """The records of steps that differ in their numbers only."""
+    """The records of steps, at least one, that differ in their numbers only."""
     # Taken out while it is in use: another thread makes one of its own.
     copies = one.spare.pop() if one.spare else Copies(one, _SPARE_COPIES)
     records = head

@@ -23,10 +23,15 @@ def encode_request(identity: RunIdentity, scopes: Iterable[bytes]) -> bytes:
 
 def enclose(resource: bytes, scopes: Iterable[bytes]) -> bytes:
     """The same, for a resource that was encoded before."""
-    parts = [_field(resource)]
+    parts = [b"", _field(resource)]
+    size = len(parts[1])
     for scope in scopes:
-        parts += head(0x12, len(scope)), scope
-    return b"".join((head(0x0A, sum(map(len, parts))), *parts))
+        before = head(0x12, len(scope))
+        parts.append(before)
+        parts.append(scope)
+        size += len(before) + len(scope)
+    parts[0] = head(0x0A, size)
+    return b"".join(parts)
 
 
 def encode_resource(identity: RunIdentity) -> bytes:

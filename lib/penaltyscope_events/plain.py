@@ -3,7 +3,6 @@
 For the steps of a second, making arrays of what they have in common costs more than encoding them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,16 +24,16 @@ class PlainSteps:
     weights: tuple[float, ...]
     """The same at all steps."""
     has_base: bool
-    step: NDArray[np.int64]
-    seq: Sequence[int]
-    """One after the other."""
+    step: NDArray[np.int64] | range
+    """A range costs least, where they are one after the other."""
+    seq: NDArray[np.int64] | range
     cells: NDArray[np.float64]
     """``[N, 6 + 3 * T]``: start and stop, which are int64 all the same; ``duration``, ``base``,
     ``total``, ``total_gradient_norm``; of the terms ``value``, ``contribution`` and
     ``gradient_norm``."""
 
     def __len__(self) -> int:
-        return len(self.step)
+        return len(self.cells)
 
     def block(
         self,
@@ -48,8 +47,8 @@ class PlainSteps:
             pipeline=self.pipeline,
             incarnation=self.incarnation,
             terms=self.terms,
-            step=self.step,
-            seq=np.array(self.seq, np.int64),
+            step=np.asarray(self.step, np.int64),
+            seq=np.asarray(self.seq, np.int64),
             stop_ns=cells.view(np.int64)[:, 1],
             duration=cells[:, 2],
             base=cells[:, 3],

@@ -23,6 +23,8 @@ from penaltyscope_events import (
     resource_attributes,
     step_events,
 )
+from penaltyscope_events._digits import stand_in, stand_ins
+from penaltyscope_events._protobuf import varint
 
 IDENTITY = RunIdentity(
     run_id="résumé-7",
@@ -143,6 +145,43 @@ def test_steps_may_jump_over_thousands_and_leave_nothing_behind() -> None:
         steps = replace(plain_steps(0, 40, 2), step=2**25 + stride * np.arange(40))
         assert encode_steps(steps) == encode_steps(steps.block())
         same_records(steps.block(), spans=False)
+
+
+def test_plain_steps_of_everything_else_take_turns() -> None:
+    first = plain_steps(300, 40, 2)
+    others = [
+        first,
+        replace(first, pipeline="other"),
+        replace(first, incarnation="i-2"),
+        replace(first, weights=(1.0, 3.0)),
+        replace(first, has_base=False),
+        replace(first, terms=("term 0", "other")),
+        replace(first, step=range(300, 340)),
+        replace(first, step=range(2**14 + 300, 2**14 + 340)),
+        replace(first, step=range(-40, 0)),
+        replace(first, seq=range(2**63 - 40, 2**63)),
+        plain_steps(300, 40, 3),
+    ]
+    for steps in (*others, *reversed(others)):
+        assert encode_steps(steps) == encode_steps(steps.block())
+        same_records(steps.block(), spans=False)
+
+
+@pytest.mark.parametrize("bits", [7, 14, 21, 28, 35, 56])
+def test_numbers_one_after_the_other_may_pass_any_limit(bits: int) -> None:
+    for first in (2**bits - 41, 2**bits - 40, 2**bits - 20, 2**bits - 1, 2**bits, 3 * 2**bits - 20):
+        steps = replace(plain_steps(0, 40, 2), step=range(first, first + 40))
+        assert encode_steps(steps) == encode_steps(steps.block())
+        assert encode_steps(steps) == encode_steps(replace(steps, step=np.array(steps.step)))
+        same_records(steps.block(), spans=False)
+
+
+@pytest.mark.parametrize("number", [0, 1, *(2**n - d for n in range(7, 64, 7) for d in (0, 1)), -1])
+def test_a_stand_in_takes_as_many_bytes(number: int) -> None:
+    least = stand_in(number)
+    assert len(varint(least)) == len(varint(number))
+    assert least <= max(number, 0)
+    assert stand_in(least) == least == stand_ins(np.array([number]))[0]
 
 
 def plain_steps(

@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 
+from penaltyscope.telemetry._alike import steps_alike
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._columns import steps_of
 from penaltyscope.telemetry._cuda import CudaDevice, DeviceTransfer
@@ -19,7 +20,7 @@ from penaltyscope.telemetry._rows import (
     gather,
     stretches,
 )
-from penaltyscope.telemetry._transfer import Copy, HostTransfer, Numbers, Transfer
+from penaltyscope.telemetry._transfer import Copy, HostTransfer, Transfer
 
 _logger = logging.getLogger("penaltyscope")
 
@@ -44,14 +45,15 @@ class Carrier:
         self._incarnation = incarnation
         self._make_transfer = make_transfer or _transfer
         self._transfers: dict[torch.device, Transfer] = {}
-        self._loads: deque[_Load] = deque()
+        self.underway: deque[_Load] = deque()
+        """What has not arrived yet."""
         self.lost = 0
         """Evaluations that could not be read."""
 
     @property
     def waiting(self) -> int:
         """Evaluations that have not arrived yet."""
-        return sum(len(load.rows.seq) for load in self._loads) if self._loads else 0
+        return sum(len(load.rows.seq) for load in self.underway)
 
     def transfer(self, device: torch.device) -> Transfer:
         """The way from a device."""
@@ -66,33 +68,40 @@ class Carrier:
     def bring(self, rows: Sequence[Row]) -> list[Steps]:
         """Takes rows on their way; the columns of what has arrived. Waits for nothing."""
         try:
-            self._loads.extend(map(_Load, stretches(rows)))
+            if rows and not self.underway:  # as most often, and these are most often alike
+                steps = steps_alike(rows, self._incarnation)
+                if steps is not None:
+                    return [steps]
+            self.underway.extend(map(_Load, stretches(rows)))
         except Exception:
             self.lost += len(rows)
             _logger.exception("%d steps are lost", len(rows))
         arrived: list[Steps] = []
-        while self._loads:
-            part = self._loads[0].rows
+        while self.underway:
+            part = self.underway[0].rows
             try:
-                if (cells := self._cells(self._loads[0])) is None:
+                if (steps := self._steps(self.underway[0])) is None:
                     break
-                arrived.append(steps_of(part, cells, self._incarnation))
+                arrived.append(steps)
             except Exception:
                 self.lost += len(part.seq)
                 _logger.exception("%d steps are lost", len(part.seq))
-            self._loads.popleft()
+            self.underway.popleft()
         return arrived
 
-    def _cells(self, load: _Load) -> Numbers | None:
-        if load.rows.at_hand:
-            return cells_at_hand(load.rows)
+    def _steps(self, load: _Load) -> Steps | None:
+        rows = load.rows
+        if rows.at_hand:
+            alike = steps_alike(rows.rows, self._incarnation)
+            return alike or steps_of(rows, cells_at_hand(rows), self._incarnation)
         self._begin()
-        if load.copy is None or not load.copy.ready():
+        copy = load.copy
+        if copy is None or not copy.ready():
             return None
-        return cells_of(load.rows, load.copy.numbers())
+        return steps_of(rows, cells_of(rows, copy.numbers()), self._incarnation)
 
     def _begin(self) -> None:
-        for load in self._loads:
+        for load in self.underway:
             if load.copy is None and not load.rows.at_hand:
                 device = load.rows.statistics[0].device
                 marks = set(load.rows.marks)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from penaltyscope.result import Layout, Statistics
 from penaltyscope.telemetry._channel import Steps
@@ -20,9 +19,7 @@ from penaltyscope.telemetry._digits import (
     OF_A_NUMBER,
     OF_AN_INTEGER,
     Patterns,
-    of_size,
     patterns,
-    repeated,
     round_off,
 )
 from penaltyscope.telemetry._rows import STAMP, Stretch, brought_width, weights_on_device
@@ -40,32 +37,27 @@ _LARGE_SCALE = 256.0
 def steps_of(rows: Stretch, cells: Numbers, incarnation: str) -> Steps:
     """The steps of one stretch, whose cells were gathered and brought here."""
     first = rows.statistics[0]
-    layout, ordinary = first.layout, _ordinary(cells)
-    plan = _plan(layout, first.has_base, first.dtype)
+    layout, ordinary = first.layout, is_ordinary(cells)
+    plan = plan_of(layout, first.has_base, first.dtype)
     # Side by side, so that all are taken over and rounded at once.
     sheet = cells.take(plan.order, axis=1)
-    steady = ordinary and plan.steady and rows.seq[-1] - rows.seq[0] == len(rows.seq) - 1
-    known = _known_weights(rows.weights) if steady else None
-    if known is not None:
-        sheet *= of_size(_factors(known), len(sheet))
-    else:
-        weight, flags = _complete(rows, cells, sheet, finite=ordinary)
+    weight, flags = _complete(rows, cells, sheet, finite=ordinary)
     if plan.patterns is not None:
         round_off(sheet, plan.patterns, ordinary=ordinary)
     plain = PlainSteps(
         pipeline=rows.pipelines[0].name,
         incarnation=incarnation,
         terms=layout.terms,
-        weights=known or (),
+        weights=(),
         has_base=first.has_base,
         step=cells.view(np.int64)[:, 0],
-        seq=rows.seq,
+        seq=np.array(rows.seq, np.int64),
         cells=sheet,
     )
-    return Steps(plain if known is not None else plain.block(weight, flags), *traces(rows.contexts))
+    return Steps(plain.block(weight, flags), *traces(rows.contexts))
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """What is made of the cells of one layout."""
 
     order: NDArray[np.intp]
@@ -77,7 +69,7 @@ class _Plan(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _plan(layout: Layout, has_base: bool, dtype: torch.dtype) -> _Plan:
+def plan_of(layout: Layout, has_base: bool, dtype: torch.dtype) -> Plan:
     """The columns of a sheet are those of ``PlainSteps.cells``."""
     terms = len(layout.terms)
     bits = (
@@ -86,7 +78,7 @@ def _plan(layout: Layout, has_base: bool, dtype: torch.dtype) -> _Plan:
         *(OF_A_NUMBER,) * 2 * terms,
         *(OF_A_NORM,) * terms,
     )
-    return _Plan(
+    return Plan(
         order=_order(layout, has_base),
         steady=not layout.tapped
         and len(layout.known_sums) == 1
@@ -106,7 +98,7 @@ def _order(layout: Layout, has_base: bool) -> NDArray[np.intp]:
     return np.array((*scalars, *values, *values, *known), np.intp)
 
 
-def _ordinary(cells: Numbers) -> bool:
+def is_ordinary(cells: Numbers) -> bool:
     """Whether all are finite, and so far from infinite that rounding leaves them so.
 
     Times are, read as float64: they are tiny.
@@ -114,22 +106,6 @@ def _ordinary(cells: Numbers) -> bool:
     # A NaN is the least and the largest. A scalar product might wake the threads of a BLAS.
     least, most = cells.item(cells.argmin()), cells.item(cells.argmax())
     return least > -_ORDINARY and most < _ORDINARY
-
-
-def _known_weights(weights: Sequence[tuple[float | Tensor, ...]]) -> tuple[float, ...] | None:
-    """The weights if they are numbers that stay the same, none of them 0."""
-    first = weights[0]
-    # Asked first: to compare what is on a device would wait for it.
-    if not {float, int}.issuperset(map(type, first)) or not all(first):
-        return None
-    return first if weights.count(first) == len(weights) else None  # type: ignore[return-value]
-
-
-@lru_cache(maxsize=64)
-def _factors(weights: tuple[float, ...]) -> Numbers:
-    """What makes contributions of values in a sheet, and leaves all else, times too, as it is."""
-    ones = (1.0,) * len(weights)
-    return repeated(np.array((*(1.0,) * 6, *ones, *weights, *ones)))
 
 
 def _complete(

@@ -20,7 +20,8 @@ OF_A_NORM = 20
 
 Patterns = tuple[NDArray[np.int64], NDArray[np.int64]]
 """``[R, C]``: half of the last digit that is kept, and where the kept ones are."""
-_ROWS = 256
+MOST_ROWS = 256
+"""Of those that a row is repeated for."""
 
 
 def patterns(bits: Sequence[int]) -> Patterns:
@@ -32,7 +33,7 @@ def patterns(bits: Sequence[int]) -> Patterns:
 
 def repeated(row: NDArray[Number]) -> NDArray[Number]:
     """``[R, C]``, a row as often as ``of_size`` may ask for it."""
-    return np.tile(row, (_ROWS, 1))
+    return np.tile(row, (MOST_ROWS, 1))
 
 
 def of_size(rows: NDArray[Number], count: int) -> NDArray[Number]:
@@ -40,7 +41,7 @@ def of_size(rows: NDArray[Number], count: int) -> NDArray[Number]:
 
     It repeats by a way of its own, whose code has to be fetched after a second of training.
     """
-    return rows[: count if count <= _ROWS else 1]
+    return rows[: count if count <= MOST_ROWS else 1]
 
 
 def round_off(numbers: NDArray[np.float64], patterns: Patterns, *, ordinary: bool) -> None:

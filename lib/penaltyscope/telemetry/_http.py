@@ -20,6 +20,7 @@ _LONGEST_HEAD = 1 << 17
 _MOST_HEADERS = 200
 _LARGEST_BODY = 1 << 20
 _READ_BYTES = 1 << 16
+_DATE = b"\r\ndate: "
 
 
 class Response(NamedTuple):
@@ -49,6 +50,8 @@ class Connection:
         self._head = _head(destination.url, headers)
         self._connection: http.client.HTTPConnection | None = None
         self._stream: _Stream | None = None
+        self.at_hand = False
+        """Whether one is open that is not encrypted: what that sends may have to wait to read."""
 
     def post(self, body: bytes, timeout_seconds: float) -> Response:
         """Sends the body and waits for the answer.
@@ -66,11 +69,6 @@ class Connection:
             if not reused:
                 raise
         return self._exchange(body, timeout_seconds)
-
-    @property
-    def at_hand(self) -> bool:
-        """Whether one is open that is not encrypted: what that sends may have to wait to read."""
-        return self._stream is not None and not self._encrypted
 
     def offer(self, body: bytes) -> bool:
         """Sends the body without waiting; ``answer`` brings the answer, and is to be called next.
@@ -98,11 +96,11 @@ class Connection:
         if self._stream is None:
             raise ConnectionResetError("the connection was closed before an answer came")
         try:
-            self._stream.send(b"", timeout_seconds)
+            if self._stream.unsent or self._stream.timeout_seconds != timeout_seconds:
+                self._stream.send(b"", timeout_seconds)
             if self._stream.accepted():
-                response, reusable = ACCEPTED, True
-            else:
-                response, reusable = _read(self._stream)
+                return ACCEPTED
+            response, reusable = _read(self._stream)
         except BlockingIOError:
             self._stream.begin_again()
             raise
@@ -120,12 +118,14 @@ class Connection:
         if self._connection is not None:
             self._connection.close()
         self._stream = self._connection = None
+        self.at_hand = False
 
     def _exchange(self, body: bytes, timeout_seconds: float) -> Response:
         try:
             if self._connection is None or self._stream is None:
                 self._connection = self._open(timeout_seconds)
-                self._stream = _Stream(self._connection.sock)
+                self._stream = _Stream(self._connection.sock, timeout_seconds)
+                self.at_hand = not self._encrypted
             self._stream.send(self._head % len(body) + body, timeout_seconds)
         except BaseException:
             self.close()
@@ -166,9 +166,13 @@ def _head(url: str, headers: Mapping[str, str]) -> bytes:
 class _Stream:
     """What goes to the server and comes from it; an ordinary answer takes one read."""
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, timeout_seconds: float) -> None:
         self._socket = connected
-        self._unsent = b""
+        self.timeout_seconds = timeout_seconds
+        """What the socket waits for, at most."""
+        self.unsent = b""
+        """What could not be sent yet."""
+        self._last_yes = _NO_YES
         self._data = b""
         """What was read since the last ``forget``."""
         self._at = 0
@@ -185,11 +189,12 @@ class _Stream:
 
     def send(self, data: bytes, timeout_seconds: float) -> None:
         """Sends what could not be sent before, and the data; from now on with this timeout."""
-        if self._socket.gettimeout() != timeout_seconds:
+        if self.timeout_seconds != timeout_seconds:
             self._socket.settimeout(timeout_seconds)
-        self._unsent += data
-        while self._unsent:
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            self.timeout_seconds = timeout_seconds
+        self.unsent += data
+        while self.unsent:
+            self.unsent = self.unsent[self._socket.send(self.unsent) :]
 
     def begin_again(self) -> None:
         """Gives what was asked for since the last ``forget`` once more."""
@@ -198,11 +203,21 @@ class _Stream:
     def accepted(self) -> bool:
         """Whether the answer is a yes with no body and nothing to heed, which is then behind us.
 
-        Most are. To take one apart costs more than to read it.
+        Most are, and most are the yes before at another time. To take one apart costs more than to
+        read it.
         """
-        if not self._data:
-            self._data = self._more()
-        head = self._data.lower()
+        data = self._data = self._data or self._more()
+        before, after, size = self._last_yes
+        if (
+            len(data) == size
+            and data.startswith(before)
+            and data.endswith(after)
+            # Nor does the date hold a line that would have to be heeded.
+            and data.find(b"\r\n", len(before)) == size - len(after)
+        ):
+            self._data = b""
+            return True
+        head = data.lower()
         plain = (
             head.startswith(b"http/1.1 200 ")
             and head.find(b"\r\n\r\n") == len(head) - 4
@@ -211,7 +226,8 @@ class _Stream:
             and b"\r\ntransfer-encoding:" not in head
         )
         if plain:
-            self._at = len(head)
+            self._last_yes = _around_date(data, head)
+            self._data = b""
         return plain
 
     def forget(self) -> None:
@@ -271,6 +287,23 @@ class _Stream:
         if not data:
             raise ConnectionResetError("the server closed the connection before it answered")
         return data
+
+
+_NO_YES = b"", b"", -1
+
+
+def _around_date(data: bytes, head: bytes) -> tuple[bytes, bytes, int]:
+    """An answer up to the value of its date, the rest, and how long it is.
+
+    Args:
+        data: the answer, a head alone.
+        head: the same in lower case.
+    """
+    start = head.find(_DATE)
+    if start < 0:
+        return _NO_YES
+    start += len(_DATE)
+    return data[:start], data[data.find(b"\r\n", start) :], len(data)
 
 
 def _read(stream: _Stream) -> tuple[Response, bool]:

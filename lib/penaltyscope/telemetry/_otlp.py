@@ -88,7 +88,7 @@ class OTLPSender:
                 self._open_bytes += len(part.data)
             if not self._working and not self._pass_on():
                 self._work()
-            if self._open_bytes >= _REQUEST_BYTES or self._outbox.durable:
+            if self._open and (self._open_bytes >= _REQUEST_BYTES or self._outbox.durable):
                 self._close_requests()
 
     def flush(self, timeout_seconds: float) -> bool:
@@ -170,14 +170,17 @@ class OTLPSender:
 
     def _close_requests(self) -> None:
         """Makes requests of what is open."""
-        while self._open:
-            parts = [self._open.popleft()]
-            size = len(parts[0].data)
-            while self._open and size + len(self._open[0].data) <= _REQUEST_BYTES:
-                parts.append(self._open.popleft())
-                size += len(parts[-1].data)
-            data = enclose(self._resource, [part.data for part in parts])
+        waiting = self._open
+        while waiting:
+            part = waiting.popleft()
+            scopes, size, steps = [part.data], len(part.data), part.steps
+            while waiting and size + len(waiting[0].data) <= _REQUEST_BYTES:
+                part = waiting.popleft()
+                scopes.append(part.data)
+                size += len(part.data)
+                steps += part.steps
+            data = enclose(self._resource, scopes)
             if self._destination.gzip:
                 data = compressed(data)
-            self._outbox.append(Request(data, sum([part.steps for part in parts])))
+            self._outbox.append(Request(data, steps))
         self._open_bytes = 0

@@ -63,7 +63,8 @@ class MemoryOutbox:
         # The first is being sent; the one behind it is the oldest that can be given up.
         while self._bytes > self._max_bytes and len(self._queue) > 1:
             self._lost_steps += self._queue[1].steps
-            self._forget(1)
+            self._bytes -= len(self._queue[1].body)
+            del self._queue[1]
 
     def first(self) -> Request | None:
         """The oldest request, which stays."""
@@ -71,12 +72,8 @@ class MemoryOutbox:
 
     def drop_first(self) -> None:
         """Forgets the oldest request."""
-        self._forget(0)
+        self._bytes -= len(self._queue.popleft().body)
 
     def close(self) -> int:
         """All that was still waiting is lost."""
         return sum(request.steps for request in self._queue)
-
-    def _forget(self, position: int) -> None:
-        self._bytes -= len(self._queue[position].body)
-        del self._queue[position]

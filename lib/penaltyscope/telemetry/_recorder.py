@@ -183,7 +183,7 @@ class Recorder:
 
     @property
     def _waiting(self) -> bool:
-        return bool(self._carrier.waiting or (self.captures.captured and self.captures.waiting))
+        return bool(self._carrier.underway or (self.captures.captured and self.captures.waiting))
 
     def _drain_all(self, *, final: bool, until: float) -> None:
         # The last replay of a graph is complete when a second look finds no other.
@@ -218,7 +218,7 @@ class Recorder:
 
     def _advance(self, events: list[Event], *, final: bool) -> bool:
         """One short piece of work; false when there is nothing more to do now."""
-        room = self._carrier.waiting < _MOST_UNDERWAY
+        room = not self._carrier.underway or self._carrier.waiting < _MOST_UNDERWAY
         rows = self._ring.take(_BATCH_STEPS, final=final) if room else []
         steps = self._carrier.bring(rows)
         if self.captures.captured:

@@ -35,13 +35,16 @@ class Ring:
 
     def take(self, most: int, *, final: bool) -> list[Row]:
         """The next rows whose norms are there; one that waited too long goes without."""
-        rows = self._held
+        rows, popleft = self._held, self._rows.popleft
         # Nobody else takes any, so these are there, whatever is appended meanwhile.
-        rows += [self._rows.popleft() for _ in range(min(len(self._rows), most - len(rows)))]
-        count = len(rows) if final else self._settled(rows)
-        self._held = rows[count:]
-        self._taken += count
-        return rows[:count]
+        rows += [popleft() for _ in range(min(len(self._rows), most - len(rows)))]
+        if final or [row[2].tap for row in rows].count(None) == len(rows):  # as most often
+            self._held = []
+        else:
+            count = self._settled(rows)
+            rows, self._held = rows[:count], rows[count:]
+        self._taken += len(rows)
+        return rows
 
     def lost(self, appended: int) -> int:
         """How many of those that were appended, at some time before this call, fell out."""
@@ -52,13 +55,9 @@ class Ring:
 
     def _settled(self, rows: list[Row]) -> int:
         """How many of the first rows need not be waited for."""
-        taps = [row[2].tap for row in rows]
-        if taps.count(None) == len(rows):
-            return len(rows)
         now = self._time_ns()
-        for count, (row, tap) in enumerate(zip(rows, taps, strict=True)):
-            statistics = row[2]
-            if tap is None:
+        for count, (_, _, statistics, _, _) in enumerate(rows):
+            if (tap := statistics.tap) is None:
                 continue
             if tap.settled_ns:
                 self._be_patient((tap.settled_ns - statistics.stop_ns) / 1e9)

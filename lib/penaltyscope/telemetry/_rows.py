@@ -23,6 +23,7 @@ of its numbers has to wait for."""
 class Stretch:
     """Evaluations of one kind in order, column by column."""
 
+    rows: Sequence[Row]
     pipelines: Sequence[Pipeline]
     seq: Sequence[int]
     statistics: Sequence[Statistics]
@@ -64,7 +65,7 @@ def stretch(rows: Sequence[Row]) -> Stretch:
     # All in one pass: after a second of training each of these objects has to be fetched.
     columns = zip(*rows, strict=True)
     statistics = [row[2] for row in rows]
-    return Stretch(*columns, *zip(*map(_COLUMNS, statistics), strict=True))
+    return Stretch(rows, *columns, *zip(*map(_COLUMNS, statistics), strict=True))
 
 
 def _kind(row: Row) -> tuple[object, ...]:

@@ -29,14 +29,15 @@ def traces(contexts: Sequence[Context | None]) -> tuple[tuple[Trace, ...], tuple
     """The span of each step, and whether it is kept."""
     # Steps of one span share a context, and most often nobody traces at all.
     if contexts and contexts.count(contexts[0]) == len(contexts):
-        trace, sampled = _trace(contexts[0])
+        trace, sampled = trace_of(contexts[0])
         return (trace,) * len(contexts), (sampled,) * len(contexts)
-    known = {id(context): _trace(context) for context in {id(c): c for c in contexts}.values()}
+    known = {id(context): trace_of(context) for context in {id(c): c for c in contexts}.values()}
     each = [known[id(context)] for context in contexts]
     return tuple(trace for trace, _ in each), tuple(sampled for _, sampled in each)
 
 
-def _trace(context: Context | None) -> tuple[Trace, bool]:
+def trace_of(context: Context | None) -> tuple[Trace, bool]:
+    """The span that a context holds, and whether it is kept."""
     if context is None:
         return None, True
     span = get_current_span(context).get_span_context()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import penaltyscope as ps
+from penaltyscope.telemetry._alike import steps_alike
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._columns import steps_of
 from penaltyscope.telemetry._rows import Row, cells_at_hand, stretch
@@ -29,7 +30,7 @@ def rows(count: int, *, with_base: bool = True, dtype: torch.dtype = torch.float
 
 def made(found: Sequence[Row]) -> Steps:
     together = stretch(found)
-    return steps_of(together, cells_at_hand(together), "i")
+    return steps_alike(found, "i") or steps_of(together, cells_at_hand(together), "i")
 
 
 @pytest.mark.parametrize("with_base", [True, False])

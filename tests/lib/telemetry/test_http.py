@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from penaltyscope.telemetry._environment import Destination
-from penaltyscope.telemetry._http import Connection, Response
+from penaltyscope.telemetry._http import ACCEPTED, Connection, Response
 from tests.lib.telemetry.receiver import Answer, receiver
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -91,6 +91,51 @@ def test_answers_without_a_body_follow_each_other() -> None:
     with scripted([empty, empty, OK]) as script, connected(script.url) as connection:
         got = [connection.post(b"", 5).body for _ in range(3)]
         assert got == [b"", b"", b"hi"]
+
+
+def yes(date: bytes, *headers: bytes) -> bytes:
+    lines = (b"HTTP/1.1 200 OK", b"Date: " + date, *headers, b"Content-Length: 0")
+    return b"\r\n".join((*lines, b"", b""))
+
+
+def test_a_yes_of_another_time_is_a_yes() -> None:
+    answers = [yes(date) for date in (b"Sun, 09:59:59", b"Sun, 10:00:00", b"Sun, 10:00:00", b"")]
+    with scripted(answers) as script, connected(script.url) as connection:
+        assert all(connection.post(b"one", 5) is ACCEPTED for _ in answers)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        yes(b"Sun\r\nretry-after: 9", b"server: x"),
+        yes(b"Sun, 10:00:00 GMT+00", b"server: y"),
+        yes(b"Sun\r\nretry-after: 9", b"server: x").replace(b"200 OK", b"503 No"),
+        yes(b"Sun, 10:00:00 GMT+00", b"server: x").replace(b"h: 0\r\n\r\n", b"h: 2\r\n\r\nhi"),
+    ],
+)
+def test_an_answer_like_the_yes_before_is_taken_for_what_it_is(other: bytes) -> None:
+    with (
+        scripted([yes(b"Sun, 09:59:59 GMT+00", b"server: x"), other, OK]) as script,
+        connected(script.url) as connection,
+        scripted([other]) as alone,
+        connected(alone.url) as fresh,
+    ):
+        assert connection.post(b"one", 5) is ACCEPTED
+        assert connection.post(b"two", 5) == fresh.post(b"two", 5)
+        assert connection.post(b"three", 5).body == b"hi"
+
+
+def test_a_date_cannot_hide_that_the_connection_ends() -> None:
+    ends = yes(b"xx\r\nConnection: close")
+    assert len(ends) == len(yes(b"x" * 21))
+    with (
+        scripted([yes(b"x" * 21), ends], [OK]) as script,
+        connected(script.url) as connection,
+    ):
+        assert connection.post(b"one", 5) is ACCEPTED
+        assert connection.post(b"two", 5).headers["connection"] == "close"
+        assert not connection.at_hand
+        assert connection.post(b"three", 5).body == b"hi"
 
 
 def test_a_connection_that_was_closed_while_idle_is_opened_again() -> None:

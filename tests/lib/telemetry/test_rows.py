@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import penaltyscope as ps
-from penaltyscope.telemetry._columns import _ordinary
+from penaltyscope.telemetry._columns import is_ordinary
 from penaltyscope.telemetry._rows import (
     STAMP,
     Row,
@@ -53,6 +53,6 @@ def test_one_number_that_is_not_ordinary_is_seen_among_many(
     number: float, place: tuple[int, int]
 ) -> None:
     numbers = np.ones((200, 100))
-    assert _ordinary(numbers)
+    assert is_ordinary(numbers)
     numbers[place] = number
-    assert not _ordinary(numbers)
+    assert not is_ordinary(numbers)
