@@ -74,7 +74,9 @@ class Engine:
     ) -> None:
         self._terms = terms
         self._inputs = inputs
+        self.made_for = conflict, compiled
         self._conflict = conflict
+        self._ordinary = _ordinary(terms, {})
         self._fuser = Fuser()
         self._compiler = Compiler() if compiled else None
         self._frames: dict[Hashable, _Frame] = {}
@@ -120,10 +122,12 @@ class Engine:
         own = [tensors[i] for i in frame.distinct]
         fusion, taken, ranges = self._together(frame, own, weights, enabled, options)
         # A weight that is a tensor may be found to be 0: then its term is taken without a slope.
-        key = taken, () if fusion is None else tuple(fusion.solution.norms)
+        slopes = () if fusion is None else tuple(fusion.solution.norms)
+        ordinary = _ordinary(self._terms, options) if options else self._ordinary
+        key = taken, slopes, ordinary
         plan = frame.plans.get(key)
         if plan is None:
-            plan = frame.plans[key] = self._plan(frame, taken, fusion, enabled)
+            plan = frame.plans[key] = self._plan(frame, taken, fusion, enabled, ordinary)
         tap = self._tap(plan)
         pool, probe = own, None
         if tap is not None:
@@ -322,6 +326,7 @@ class Engine:
         taken: tuple[int, ...],
         fusion: Fusion | None,
         enabled: Sequence[bool],
+        ordinary: tuple[bool, ...],
     ) -> _Plan:
         slopes: list[tuple[int, int]] = []
         if fusion is not None:
@@ -344,10 +349,7 @@ class Engine:
             inputs=tuple(
                 tuple(sorted({frame.names[name] for name in term.inputs})) for term in self._terms
             ),
-            allows_negative_infinity=tuple(
-                penalties.accepts_negative_infinity(term.penalty, term.options)
-                for term in self._terms
-            ),
+            allows_negative_infinity=ordinary,
             tensors={name: number[x] for name, x in frame.names.items() if x in number},
             distinct=len(frame.distinct),
             tapped=tuple((term, number[x]) for term, x in rest.aliases),
@@ -371,6 +373,14 @@ class Engine:
         gram = fusion.solution.gram.new_zeros(len(self._terms), len(self._terms))
         gram[torch.tensor(taken)[:, None], torch.tensor(taken)] = fusion.solution.gram
         return gram
+
+
+def _ordinary(
+    terms: Sequence[Term], options: Mapping[str, Mapping[str, object]]
+) -> tuple[bool, ...]:
+    """For each term whether -inf is an ordinary input."""
+    chosen = [(t.penalty, {**t.options, **options.get(t.name, {})}) for t in terms]
+    return tuple([penalties.accepts_negative_infinity(*one) for one in chosen])
 
 
 def _flat(ranges: Sequence[Extremes | None]) -> list[Scalar]:
