@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 import penaltyscope as ps
+from benchmarks import by_hand
 from benchmarks.effort import Effort, Shape
 from benchmarks.measure import interleaved, ratio
 from benchmarks.row import Row
@@ -26,6 +27,7 @@ class Step:
             "teacher": torch.randn(shape).log_softmax(-1),
         }
         self._terms = terms
+        self._weights = torch.tensor([term.weight for term in terms])
         self._pipelines = {
             "split": ps.Pipeline(by_user(terms)),
             "fused": ps.Pipeline(terms),
@@ -36,6 +38,11 @@ class Step:
         """The weighted sum and its gradient."""
         self._student.grad = None
         plain_total(self._terms, self._tensors).backward()
+
+    def by_hand(self) -> list[float]:
+        """With norms out of the backward pass, and nothing else."""
+        self._student.grad = None
+        return by_hand.step(self._terms, self._weights, self._tensors, "student")
 
     def split(self) -> ps.PipelineResult:
         """With norms out of the backward pass."""
@@ -84,7 +91,8 @@ def _engines(
     shape: Shape, rounds: int, *, fused: float, compiled: float, speedup: float
 ) -> list[Row]:
     step, where = Step(ELEMENTWISE, shape), [*shape]
-    steps = {n: getattr(step, n) for n in ("plain", "split", "fused", "compiled", "reference")}
+    names = "plain", "split", "by_hand", "fused", "compiled", "reference"
+    steps = {name: getattr(step, name) for name in names}
     times = interleaved(steps, rounds)
 
     def faster(engine: str, bar: float) -> Row:
@@ -93,6 +101,7 @@ def _engines(
 
     return [
         Row(f"split / plain, {where}", ratio(times, "split", "plain"), bar=1.05),
+        Row(f"the same numbers by hand / plain, {where}", ratio(times, "by_hand", "plain")),
         Row(f"fused / plain, {where}", ratio(times, "fused", "plain"), bar=fused),
         Row(f"compiled / plain, {where}", ratio(times, "compiled", "plain"), bar=compiled),
         faster("fused", 7.0),

@@ -76,7 +76,7 @@ class Engine:
         self._inputs = inputs
         self.made_for = conflict, compiled
         self._conflict = conflict
-        self._ordinary = _ordinary(terms, {})
+        self._infinities = _infinities(terms, {})
         self._fuser = Fuser()
         self._compiler = Compiler() if compiled else None
         self._frames: dict[Hashable, _Frame] = {}
@@ -123,11 +123,10 @@ class Engine:
         fusion, taken, ranges = self._together(frame, own, weights, enabled, options)
         # A weight that is a tensor may be found to be 0: then its term is taken without a slope.
         slopes = () if fusion is None else tuple(fusion.solution.norms)
-        ordinary = _ordinary(self._terms, options) if options else self._ordinary
-        key = taken, slopes, ordinary
-        plan = frame.plans.get(key)
+        infinities = _infinities(self._terms, options) if options else self._infinities
+        plan = frame.plans.get(key := (taken, slopes, infinities))
         if plan is None:
-            plan = frame.plans[key] = self._plan(frame, taken, fusion, enabled, ordinary)
+            plan = frame.plans[key] = self._plan(frame, taken, fusion, enabled, infinities)
         tap = self._tap(plan)
         pool, probe = own, None
         if tap is not None:
@@ -167,11 +166,13 @@ class Engine:
         enabled: Sequence[bool],
     ) -> None:
         """Lets the compiler's graph alone do it from now on, if it is all there is to do."""
-        if torch.compiler.is_compiling() or not self._steady.is_settled(weights, enabled):
+        inner = fusion.solution.gram
+        alone = not plan.rest.parts and (inner is None or len(inner) == len(self._terms))
+        if torch.compiler.is_compiling() or not alone:
             return
         repeat = compiler.repeat([tensors[i] for i in sorted({*same(tensors)})])
-        if repeat is not None and not plan.rest.parts:
-            self._steady.remember(repeat, fusion, taken, plan.layout, tensors)
+        if repeat is not None:
+            self._steady.remember(repeat, fusion, taken, plan.layout, tensors, weights, enabled)
 
     def _numbers(
         self,
@@ -326,7 +327,7 @@ class Engine:
         taken: tuple[int, ...],
         fusion: Fusion | None,
         enabled: Sequence[bool],
-        ordinary: tuple[bool, ...],
+        infinities: tuple[bool, ...],
     ) -> _Plan:
         slopes: list[tuple[int, int]] = []
         if fusion is not None:
@@ -349,7 +350,7 @@ class Engine:
             inputs=tuple(
                 tuple(sorted({frame.names[name] for name in term.inputs})) for term in self._terms
             ),
-            allows_negative_infinity=ordinary,
+            allows_negative_infinity=infinities,
             tensors={name: number[x] for name, x in frame.names.items() if x in number},
             distinct=len(frame.distinct),
             tapped=tuple((term, number[x]) for term, x in rest.aliases),
@@ -375,10 +376,9 @@ class Engine:
         return gram
 
 
-def _ordinary(
+def _infinities(
     terms: Sequence[Term], options: Mapping[str, Mapping[str, object]]
 ) -> tuple[bool, ...]:
-    """For each term whether -inf is an ordinary input."""
     chosen = [(t.penalty, {**t.options, **options.get(t.name, {})}) for t in terms]
     return tuple([penalties.accepts_negative_infinity(*one) for one in chosen])
 

@@ -1,10 +1,10 @@
 """The weighted sum of terms, evaluated once, with every term's gradient norm as a by-product."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from operator import index
-from typing import Any, NamedTuple, Protocol, Self, cast, runtime_checkable
+from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from penaltyscope import penalties
 from penaltyscope._audience import Audience
 from penaltyscope._engine import Engine
-from penaltyscope._scalar import read_one
+from penaltyscope._settings import Settings, recorded
 from penaltyscope._weights import weight_tensor
 from penaltyscope.gradients import TermGradients, term_gradients
 from penaltyscope.result import PipelineResult, Statistics, stamped
@@ -21,7 +21,6 @@ from penaltyscope.term import (
     Term,
     Weight,
     check_name,
-    check_number,
     check_weight,
 )
 
@@ -73,14 +72,6 @@ class _Stateful(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
 
 
-class _Settings(NamedTuple):
-    """What stays as it is until somebody sets something: engines know it again."""
-
-    weights: tuple[float, ...] | None
-    """Of all terms, if all of them are numbers."""
-    enabled: tuple[bool, ...]
-
-
 class Pipeline(nn.Module):
     """A weighted sum of penalties over one tensor or many.
 
@@ -117,7 +108,7 @@ class Pipeline(nn.Module):
         self._enabled: dict[str, bool] = {}
         self._engine: Engine | None = None
         self._inputs: tuple[str, ...] | None = None
-        self._settings: _Settings | None = None
+        self._settings: Settings | None = None
         self._audience = Audience(Observer)
         for term in terms:
             self.add(term)
@@ -247,7 +238,7 @@ class Pipeline(nn.Module):
             id(t): t.detach().requires_grad_() for t in tensors.values() if t.is_floating_point()
         }
         given = {name: leaves.get(id(t), t) for name, t in tensors.items()}
-        weights = [_weight_at(name, w, self.step) for name, w in self._weights.items()]
+        weights = self._settled().at(self.step)
         values: list[Tensor | None] = []
         with torch.enable_grad():
             for term in self.terms:
@@ -309,10 +300,8 @@ class Pipeline(nn.Module):
             _check_base(base)
         for name in options:
             self._known(name)
-        settings = self._settings or self._settle()
-        weights: Sequence[float | Tensor] | None = settings.weights
-        if weights is None:
-            weights = [_weight_at(n, w, self.step) for n, w in self._weights.items()]
+        settings = self._settings or self._settled()
+        weights = settings.fixed or settings.at(self.step)
         made_for = self.conflict, self.compile_terms
         if self._engine is None or self._engine.made_for != made_for:
             self._engine = Engine(
@@ -324,7 +313,7 @@ class Pipeline(nn.Module):
         statistics = Statistics(
             step=self.step,
             layout=done.layout,
-            weights=settings.weights or tuple(map(_read, weights)),
+            weights=recorded(weights) if settings.learned else weights,
             numbers=done.numbers,
             alarming=done.alarming,
             has_base=base is not None,
@@ -336,13 +325,9 @@ class Pipeline(nn.Module):
         loss = done.total if base is None else base + done.total
         return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)
 
-    def _settle(self) -> _Settings:
-        weights = [*self._weights.values()]
-        fixed = [float(w) for w in weights if isinstance(w, int | float)]
-        self._settings = _Settings(
-            weights=tuple(fixed) if len(fixed) == len(weights) else None,
-            enabled=tuple(self._enabled.values()),
-        )
+    def _settled(self) -> Settings:
+        if self._settings is None:
+            self._settings = Settings(self._weights, self._enabled)
         return self._settings
 
     def _bind(self, x: Tensor | None, inputs: Mapping[str, Tensor]) -> list[Tensor]:
@@ -374,17 +359,6 @@ def _term(penalty: str, settings: Mapping[str, object]) -> Term:
         raise ValueError(f"settings of {penalty!r} must be among {_listed(known)}, got {unknown}.")
     arguments = {"name": penalty, **settings}
     return Term(penalty=_BUILT_IN[penalty], **arguments)  # type: ignore[arg-type]
-
-
-def _weight_at(name: str, weight: Weight, step: int) -> float | Tensor:
-    if isinstance(weight, Tensor):
-        return weight
-    return check_number(name, weight(step)) if callable(weight) else weight
-
-
-def _read(weight: float | Tensor) -> float | Tensor:
-    # Cloned: the owner may change it in place.
-    return read_one(weight.detach().clone()) if isinstance(weight, Tensor) else weight
 
 
 def _check_base(base: Tensor | None) -> None:

@@ -87,6 +87,9 @@ def check_weight(name: str, weight: object) -> None:
 
 def check_number(name: str, weight: object) -> float:
     """Returns the weight as a float; raises unless it is a finite number."""
+    # Asked first: it is what schedules return, at every step.
+    if type(weight) is float and math.isfinite(weight):
+        return weight
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise TypeError(
             f"weight of term {name!r} must be a number, a 0-d tensor or a schedule, "

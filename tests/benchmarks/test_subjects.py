@@ -14,7 +14,7 @@ import pytest
 from benchmarks import engines
 from benchmarks.__main__ import SUBJECTS
 from benchmarks.effort import QUICK
-from benchmarks.terms import TERMS
+from benchmarks.terms import ELEMENTWISE, TERMS
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +32,17 @@ def test_terms_of_a_user_are_split_and_built_in_ones_are_fused() -> None:
     # Split, norms come through a tap of the backward pass.
     assert step.split().statistics.tap is not None
     assert step.fused().statistics.tap is None
+
+
+def test_what_is_written_by_hand_finds_the_numbers_of_the_split_engine() -> None:
+    step, count = engines.Step(ELEMENTWISE, (4, 16)), len(ELEMENTWISE)
+    by_hand = step.by_hand()
+    result = step.split()
+    ranges, values, norms = by_hand[:4], by_hand[4 : 4 + count], by_hand[4 + count :]
+    weighted = (result.weights * result.gradient_norms).tolist()
+    assert ranges == result.statistics.row[count : count + 4].tolist()
+    assert values == result.values.tolist()
+    assert norms == pytest.approx([*weighted, result.total_gradient_norm.item()], rel=1e-6)
 
 
 @pytest.mark.parametrize("subject", ["orthogonality", "peers"])

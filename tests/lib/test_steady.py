@@ -11,12 +11,14 @@ from torch import Tensor
 import penaltyscope as ps
 from penaltyscope import _engine
 from penaltyscope._compiled import Compiler
+from penaltyscope._steady import Steady
 
 TERMS = [
     ps.Term("l2", ps.l2, weight=0.3, inputs=("student",)),
     ps.Term("kl", ps.kl_divergence, weight=-0.7, inputs=("student", "teacher")),
     ps.Term("size", ps.output_magnitude_penalty, weight=1, inputs=("teacher",)),
 ]
+NAMES = [term.name for term in TERMS]
 OFF = ps.Term("off", ps.l1, inputs=("student",), enabled=False)
 
 
@@ -59,6 +61,10 @@ def pair(rows: int = 3) -> dict[str, Tensor]:
     return {name: x.requires_grad_() for name, x in shuffled.items()}
 
 
+def squares(x: Tensor) -> Tensor:
+    return x.square().sum()
+
+
 def settled(terms: list[ps.Term], *, conflict: bool = False) -> ps.Pipeline:
     """A pipeline after some steps that are alike."""
     pipeline = ps.Pipeline(terms, conflict=conflict, compile=True)
@@ -78,6 +84,8 @@ def pipeline(shared: ps.Pipeline) -> ps.Pipeline:
     for name, weight, enabled in (("l2", 0.3, True), ("kl", -0.7, True), ("size", 1, True)):
         shared.set_weight(name, weight)
         shared.set_enabled(name, enabled)
+    assert shared._engine is not None
+    shared._engine._steady = Steady()  # nothing that other tests have left
     for _ in range(3):
         shared(**pair())
     return shared
@@ -116,7 +124,7 @@ def assert_plain(pipeline: ps.Pipeline, inputs: dict[str, Tensor], **options: An
 
 def test_a_step_like_the_last_one_is_repeated(repeated: list[bool]) -> None:
     pipeline = settled([*TERMS, OFF])
-    assert repeated == [False, False, True]
+    assert repeated == [False, True, True]
     assert_plain(pipeline, pair())
     assert repeated[-1]
 
@@ -131,10 +139,62 @@ def test_inner_products_are_repeated_where_all_terms_have_them(repeated: list[bo
     assert repeated[-1]
 
 
-CHANGES: dict[str, Callable[[ps.Pipeline], object]] = {
+def test_a_term_that_is_in_no_graph_has_its_place_among_inner_products() -> None:
+    apart = ps.Term("apart", squares, inputs=("teacher",), enabled=False, differentiable=False)
+    pipeline = settled([apart, *TERMS], conflict=True)
+    assert_plain(pipeline, pair())
+
+
+OTHER_WEIGHTS: dict[str, Callable[[ps.Pipeline], object]] = {
     "a weight": lambda p: p.set_weight("kl", 0.25),
+    "a whole number": lambda p: p.set_weight("kl", -3),
+    "a schedule": lambda p: p.set_weight("kl", lambda step: 0.1 * (step + 1)),
+    "schedules": lambda p: [*map(p.set_weight, NAMES, [ps.schedules.decay(2, rate=0.5)] * 3)],
+    "the same again": lambda p: p.set_enabled("l2", True),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_WEIGHTS.values(), ids=[*OTHER_WEIGHTS])
+def test_a_step_with_other_weights_is_repeated(
+    change: Callable[[ps.Pipeline], object], pipeline: ps.Pipeline, repeated: list[bool]
+) -> None:
+    change(pipeline)
+    for _ in range(3):
+        assert_plain(pipeline, pair())
+    assert repeated == [True] * 3
+
+
+def test_weights_that_come_back_to_0_are_known_again(
+    pipeline: ps.Pipeline, repeated: list[bool]
+) -> None:
+    pipeline.set_weight("kl", ps.schedules.cyclic(0.0, -1.0, period=3))
+    pipeline.step = 0
+    for _ in range(7):
+        assert_plain(pipeline, pair())
+    assert repeated == [False, *[True] * 6]
+
+
+def test_a_schedule_that_fails_leaves_the_next_step_as_it_was(
+    pipeline: ps.Pipeline, repeated: list[bool]
+) -> None:
+    weights = iter([0.5, torch.nan, 0.25, torch.inf, 0.125])
+    pipeline.set_weight("kl", lambda _: next(weights))
+    for weight in (0.5, 0.25, 0.125):
+        kept = pipeline.get_extra_state()
+        found = pipeline(**(inputs := pair()))
+        assert found.weights[1] == weight
+        plain = ps.Pipeline(TERMS)
+        plain.set_extra_state(kept)
+        plain.set_weight("kl", weight)
+        torch.testing.assert_close(found.total, plain(**inputs).total, rtol=1e-12, atol=0.0)
+        if weight > 0.125:
+            with pytest.raises(ValueError, match="weight of term 'kl' must be finite"):
+                pipeline(**pair())
+    assert repeated == [True] * 3
+
+
+CHANGES: dict[str, Callable[[ps.Pipeline], object]] = {
     "a weight of 0": lambda p: p.set_weight("kl", 0.0),
-    "a schedule": lambda p: p.set_weight("kl", lambda step: 0.1 * step),
     "a weight that is a tensor": lambda p: p.set_weight("kl", torch.tensor(0.5)),
     "a term that is off": lambda p: p.set_enabled("l2", False),
 }
@@ -215,32 +275,37 @@ def test_what_a_graph_is_not_for_is_evaluated_by_others(
     assert repeated == [False, True]
 
 
+def second(total: Tensor, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    xs = [*inputs.values()]
+    first = torch.autograd.grad(total, xs, create_graph=True)
+    return torch.autograd.grad(torch.stack([g.square().sum() for g in first]).sum(), xs)
+
+
 def test_second_derivatives_are_those_of_the_plain_functions(
     pipeline: ps.Pipeline, repeated: list[bool]
 ) -> None:
-    inputs = pair()
-    xs = [*inputs.values()]
-
-    def second(total: Tensor) -> tuple[Tensor, ...]:
-        first = torch.autograd.grad(total, xs, create_graph=True)
-        return torch.autograd.grad(torch.stack([g.square().sum() for g in first]).sum(), xs)
-
-    plain = ps.Pipeline(TERMS)(**inputs)
-    for got, want in zip(second(pipeline(**inputs).total), second(plain.total), strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
-    assert repeated == [True]
+    plain = ps.Pipeline(TERMS)
+    for weight in (-0.7, 0.9):
+        for each in (pipeline, plain):
+            each.set_weight("kl", weight)
+        inputs = pair()
+        found, want = (second(each(**inputs).total, inputs) for each in (pipeline, plain))
+        for x, y in zip(found, want, strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-12)
+    assert repeated == [True, True]
 
 
 def test_an_older_result_keeps_its_numbers(pipeline: ps.Pipeline, repeated: list[bool]) -> None:
     inputs = pair()
     old = pipeline(**inputs)
     row, total = old.statistics.row.clone(), old.total.detach().clone()
+    pipeline.set_weight("kl", 5.0)
     pipeline(**pair())
     assert torch.equal(old.statistics.row, row)
     assert torch.equal(old.total.detach(), total)
-    (want,) = torch.autograd.grad(ps.Pipeline(TERMS)(**inputs).total, inputs["student"])
-    (got,) = torch.autograd.grad(old.total, inputs["student"])
-    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-14)
+    want, got = second(ps.Pipeline(TERMS)(**inputs).total, inputs), second(old.total, inputs)
+    for x, y in zip(got, want, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-12)
     assert repeated == [True, True]
 
 

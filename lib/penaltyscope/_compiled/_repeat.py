@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from operator import itemgetter
+from struct import Struct
 from typing import NamedTuple
 
 import torch
@@ -21,8 +22,34 @@ class Repeated(NamedTuple):
     numbers: list[float]
 
 
+class Scales:
+    """Weights and shares as a graph takes them, for one run at a time.
+
+    They are written in place: to make another tensor takes as long as an operation.
+    """
+
+    __slots__ = ("_bytes", "_layout", "tensor")
+
+    def __init__(self, scales: Tensor, rows: Sequence[int]) -> None:
+        """Copies some.
+
+        Args:
+            scales: ``[2, F]``.
+            rows: the calls, in order, whose weights are to be written; those of others are 0.
+        """
+        self._bytes = bytearray(scales.numpy().tobytes())
+        self._layout = Struct("".join("d" if i in rows else "8x" for i in range(scales.shape[1])))
+        self.tensor = torch.frombuffer(self._bytes, dtype=scales.dtype).view(2, -1)
+
+    def write(self, weights: Sequence[float]) -> None:
+        """Replaces the calls' weights."""
+        self._layout.pack_into(self._bytes, 0, *weights)
+
+
 class Repeat:
     """A run with all that was found out about it, on the host.
+
+    It serves all weights of which the same ones are 0: the graph is given them as numbers.
 
     At most steps of a training nothing has changed but elements. Right after such a step little of
     what Python needs is in the processor's caches, so that each function that is not called counts.
@@ -40,7 +67,7 @@ class Repeat:
 
         Args:
             direct: the run.
-            scales: weights and shares that it was for.
+            scales: weights and shares that it was for; calls that were not chosen have weight 0.
             places: of its numbers.
             assumption: of its graph.
             tensors: how many it was for.
@@ -52,10 +79,14 @@ class Repeat:
         self._norms = itemgetter(0, 0, *places.checked)
         self._ranges = [*_pairs(places.ranges, tensors)]
 
-    def __call__(self, tensors: Sequence[Tensor]) -> Repeated | None:
+    def scales(self) -> Scales:
+        """New ones, for weights of the calls that were chosen."""
+        return Scales(self._scales, self.places.values)
+
+    def __call__(self, tensors: Sequence[Tensor], scales: Scales) -> Repeated | None:
         """The answer for tensors in the same circumstances; None where it may not be right."""
         given = [x.detach() if x.requires_grad else x for x in tensors]
-        outputs = self._direct(Inputs(given, (), {}, self._scales))
+        outputs = self._direct(Inputs(given, (), {}, scales.tensor))
         numbers: list[float] = outputs.numbers.numpy().tolist()
         # A sum that is finite is one of norms that are.
         sure = math.isfinite(sum(self._norms(numbers))) and self._assumption.covers(

@@ -10,7 +10,7 @@ from penaltyscope._fused._along import along
 from penaltyscope._fused._catalogue import Call, Request, may_have_form, request
 from penaltyscope._fused._evaluation import dropped_rows, masked_share
 from penaltyscope._fused._form import Form, Situation, Sketch, Whole
-from penaltyscope._fused._fuser import Fuser, Fusion, classes_of, full_precision
+from penaltyscope._fused._fuser import Attach, Fuser, Fusion, classes_of, full_precision
 from penaltyscope._fused._plan import Numbers, Plan, Task, make_plan
 from penaltyscope._fused._product import BY_ROW, Gated
 from penaltyscope._fused._program import Leaf
@@ -18,6 +18,7 @@ from penaltyscope._fused._solve import Solution
 
 __all__ = [
     "BY_ROW",
+    "Attach",
     "Call",
     "Form",
     "Fuser",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ from penaltyscope._fused._solve import Solution, solve
 from penaltyscope._scalar import Extremes, read_one, sum_dtype, tensor
 
 _MOST_PLANS = 64
+
+Attach: TypeAlias = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor | None]], Tensor]
+"""From a total, 0-d, which has to be no one else's, tensors, and the gradients by them, to the
+differentiable total."""
 
 
 class Fusion(NamedTuple):
@@ -45,12 +49,9 @@ class Fusion(NamedTuple):
         plain = partial(_plain, self.calls, self.weights)
         return attach(self.solution.total, kind, plain, tensors, learned, gradients)
 
-    def repeated(self) -> Callable[[Tensor, Sequence[Tensor], Sequence[Tensor | None]], Tensor]:
-        """What makes the same calls' total of other tensors differentiable; weights are numbers.
-
-        Of that total, 0-d, which has to be no one else's, the tensors, and gradients by them.
-        """
-        return partial(_attached, partial(_plain, self.calls, self.weights))
+    def repeated(self) -> Callable[[Sequence[float]], Attach]:
+        """From weights, numbers all of them, to what makes the same calls' total differentiable."""
+        return partial(_weighed, self.calls)
 
 
 class Fuser:
@@ -153,6 +154,10 @@ def _plan(
     plan = make_plan(case.requests, classes, case.wanted, situation, gram=gram)
     known.append(plan)
     return plan
+
+
+def _weighed(calls: Sequence[Call], weights: Sequence[float]) -> Attach:
+    return partial(_attached, partial(_plain, calls, weights))
 
 
 def _attached(
