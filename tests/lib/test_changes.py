@@ -1,6 +1,7 @@
 """One pipeline through many steps with something else in each, held against the plain sum."""
 
 import random
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -8,15 +9,16 @@ import torch
 from torch import Tensor
 
 import penaltyscope as ps
+from penaltyscope.term import Weight
 from tests.lib.pipelines import squares
 
 SHAPES = (), (0, 3), (1, 7), (5, 4), (2, 3, 4), (300, 301)
-WEIGHTS = 1.0, 0.0, -0.5, 1e-3, lambda step: float(step % 3)
+WEIGHTS: tuple[Weight, ...] = 1.0, 0.0, -0.5, 1e-3, lambda step: float(step % 3)
 
 
 def terms(chance: random.Random) -> list[ps.Term]:
     """Some with a closed form, some whose closed form nobody can see, and one of the user's own."""
-    known = [
+    known: list[tuple[str, Callable[..., Tensor], tuple[str, ...], dict[str, object]]] = [
         ("l1", ps.l1, ("a",), {}),
         ("l2", ps.l2, ("a",), {"clip": 1.5}),
         ("size", ps.output_magnitude_penalty, ("b",), {}),
@@ -68,8 +70,8 @@ def test_every_step_is_the_plain_sum_whatever_has_changed(seed: int, conflict: b
         result = pipeline(a=a, b=b)
         total = torch.zeros((), dtype=torch.float64)
         for term, value in zip(pipeline.terms, result.values, strict=True):
-            weight = weights[term.name]
-            weight = weight(step) if callable(weight) else weight
+            chosen = weights[term.name]
+            weight = chosen(step) if callable(chosen) else chosen
             if enabled[term.name]:
                 plain = term.penalty(*({"a": a, "b": b}[n] for n in term.inputs), **term.options)
                 torch.testing.assert_close(value, plain.detach())
