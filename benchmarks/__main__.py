@@ -15,6 +15,7 @@ from benchmarks.row import Row, table, write
 SUBJECTS = (
     "engines",
     "orthogonality",
+    "parameters",
     "attribution",
     "recorder",
     "background",

@@ -21,6 +21,8 @@ class Effort:
     block_steps: int = 50
     term_counts: tuple[int, ...] = (4, 16, 64)
     input_counts: tuple[int, ...] = (1, 4, 16, 64)
+    layers: tuple[tuple[int, ...], ...] = ((512, 1024, 1024, 128), (32,) * 201)
+    """Widths of perceptrons."""
 
     @property
     def steps(self) -> int:
@@ -39,4 +41,5 @@ QUICK = Effort(
     block_steps=3,
     term_counts=(2, 4),
     input_counts=(1, 2),
+    layers=((4, 8, 2), (3, 3)),
 )

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from penaltyscope import _split, penalties
+from penaltyscope import _over_parameters, _split
 from penaltyscope._compiled import Compiler
 from penaltyscope._evaluation import Evaluation
 from penaltyscope._fan import GradientTap
 from penaltyscope._fused import Call, Fuser, Fusion, may_have_form
+from penaltyscope._infinities import ordinary_infinities
+from penaltyscope._over_parameters import inputs_of, is_over_parameters, pulls_on_inputs
 from penaltyscope._scalar import (
     Extremes,
     Scalar,
@@ -60,10 +62,12 @@ class _Frame:
     """Of all terms but those that are not differentiable: enabling one makes no other graph."""
     all_callers: tuple[int, ...]
     """The terms that these are of."""
+    over: tuple[int, ...]
+    """The terms over parameters whose gradient is to be measured."""
     with_grad: tuple[bool, ...]
     """For each distinct tensor."""
     plans: dict[Hashable, _Plan] = field(default_factory=dict)
-    """By the terms that were evaluated in closed form, and their slopes."""
+    """By the terms in closed form, their slopes, and the terms over parameters with a norm."""
 
 
 class Engine:
@@ -76,7 +80,7 @@ class Engine:
         self._inputs = inputs
         self.made_for = conflict, compiled
         self._conflict = conflict
-        self._infinities = _infinities(terms, {})
+        self._ordinary = ordinary_infinities(terms, {})
         self._fuser = Fuser()
         self._compiler = Compiler() if compiled else None
         self._frames: dict[Hashable, _Frame] = {}
@@ -105,9 +109,8 @@ class Engine:
 
         Where weights and enabled are the same objects as before, they are taken to be the same.
         """
-        again = None
-        if self._compiler is not None and not options:
-            again = self._steady(tensors, base, weights, enabled)
+        steady = self._compiler is not None and not options
+        again = self._steady(tensors, base, weights, enabled) if steady else None
         return again or self._evaluate(tensors, base, weights, enabled, options)
 
     def _evaluate(
@@ -121,12 +124,13 @@ class Engine:
         frame = self._frame(tensors, weights, enabled)
         own = [tensors[i] for i in frame.distinct]
         fusion, taken, ranges = self._together(frame, own, weights, enabled, options)
+        over = _over_parameters.evaluate(self._terms, frame.over, options)
         # A weight that is a tensor may be found to be 0: then its term is taken without a slope.
         slopes = () if fusion is None else tuple(fusion.solution.norms)
-        infinities = _infinities(self._terms, options) if options else self._infinities
-        plan = frame.plans.get(key := (taken, slopes, infinities))
+        usual = ordinary_infinities(self._terms, options) if options else self._ordinary
+        plan = frame.plans.get(key := (taken, slopes, tuple(over), usual))
         if plan is None:
-            plan = frame.plans[key] = self._plan(frame, taken, fusion, enabled, infinities)
+            plan = frame.plans[key] = self._plan(frame, taken, fusion, tuple(over), enabled, usual)
         tap = self._tap(plan)
         pool, probe = own, None
         if tap is not None:
@@ -138,17 +142,18 @@ class Engine:
         values = None
         if plan.rest.parts:
             rest = _split.evaluate(
-                plan.rest, self._terms, pool, probe, weights=weights, options=options
+                plan.rest, self._terms, pool, probe, over, weights=weights, options=options
             )
             totals.append(rest.total)
             values = rest.values
         total = _sum(totals, like=tensors[0] if tensors else base)
         if self._compiler is not None and fusion is not None and not options:
             self._remember(self._compiler, plan, fusion, taken, tensors, weights, enabled)
+        known = _known_norms(plan, fusion, _over_parameters.norms(over, weights))
         sums = [read_one(total)] if base is None else [read_one(total), read_one(base)]
         return Evaluation(
             layout=plan.layout,
-            numbers=self._numbers(plan, values, taken, fusion, ranges, sums, total.device),
+            numbers=self._numbers(plan, values, taken, fusion, ranges, known, sums, total.device),
             alarming=not all(isinstance(x, Tensor) or math.isfinite(x) for x in sums),
             total=total,
             tap=tap,
@@ -181,13 +186,14 @@ class Engine:
         taken: tuple[int, ...],
         fusion: Fusion | None,
         ranges: Sequence[Extremes | None],
+        known: Sequence[Scalar],
         sums: Sequence[Scalar],
         device: torch.device,
     ) -> bytes | Tensor:
         """All numbers side by side; ``rest`` are the values of the terms without a closed form."""
         count = len(self._terms)
         if rest is not None and len(plan.rest.terms) == count:
-            unread = [*_flat(ranges), *sums]
+            unread = [*_flat(ranges), *known, *sums]
             if on_host(rest):
                 return packed([*rest.tolist()[:count], *unread], device)
             apart = [x for x in unread if isinstance(x, Tensor)]
@@ -200,7 +206,7 @@ class Engine:
         if rest is not None:
             for term, value in zip(plan.rest.terms, read_vector(rest.detach()), strict=False):
                 values[term] = value
-        numbers = [*values, *_flat(ranges), *_known_norms(plan, fusion), *sums]
+        numbers = [*values, *_flat(ranges), *known, *sums]
         return packed(numbers, device)
 
     def _frame(
@@ -241,7 +247,7 @@ class Engine:
             parts = [
                 _split.Part(
                     term=t,
-                    tensors=tuple(names[name] for name in term.inputs),
+                    tensors=inputs_of(term, names),
                     active=active[t],
                     in_graph=active[t] and recording,
                     tapped=active[t] and recording and term.differentiable,
@@ -249,11 +255,12 @@ class Engine:
                 for t, term in enumerate(self._terms)
                 if enabled[t]
             ]
-            measured = [p for p in parts if self._terms[p.term].differentiable]
+            measured = [p for p in parts if pulls_on_inputs(self._terms[p.term])]
             callers = [p for p in measured if may_have_form(self._terms[p.term].penalty)]
             if self._conflict and len(callers) < len(measured):
                 callers = []  # inner products are of all terms or of none
-            graphed = tuple(t for t, term in enumerate(self._terms) if term.differentiable)
+            graphed = tuple(t for t, term in enumerate(self._terms) if pulls_on_inputs(term))
+            over = [p for p in parts if p.tapped and is_over_parameters(self._terms[p.term])]
             frame = self._frames[key] = _Frame(
                 distinct=distinct,
                 names=names,
@@ -262,6 +269,7 @@ class Engine:
                 callers=tuple(part.term for part in callers),
                 all_calls=tuple(self._call(t, names, {}) for t in graphed),
                 all_callers=graphed,
+                over=tuple(part.term for part in over),
                 with_grad=tuple(recording and with_grad[i] for i in distinct),
             )
         return frame
@@ -282,7 +290,7 @@ class Engine:
         options: Mapping[str, Mapping[str, object]],
     ) -> tuple[Fusion | None, tuple[int, ...], Sequence[Extremes | None]]:
         """Terms with a gradient that is there at once, their numbers, and the tensors' ranges."""
-        if self._compiler is not None and frame.parts and not torch.compiler.is_compiling():
+        if self._compiler and frame.parts and frame.all_calls and not torch.compiler.is_compiling():
             callers, calls = frame.all_callers, frame.all_calls
             if options:
                 calls = tuple(self._call(t, frame.names, options) for t in callers)
@@ -326,8 +334,9 @@ class Engine:
         frame: _Frame,
         taken: tuple[int, ...],
         fusion: Fusion | None,
+        over: tuple[int, ...],
         enabled: Sequence[bool],
-        infinities: tuple[bool, ...],
+        usual: tuple[bool, ...],
     ) -> _Plan:
         slopes: list[tuple[int, int]] = []
         if fusion is not None:
@@ -340,30 +349,28 @@ class Engine:
         graded = sorted({*rest.fanned, *(x for _, x in slopes)})
         alone = tuple(x for x in graded if x not in rest.fanned)
         number = {x: s for s, x in enumerate(graded)}
-        measured = {term for term, _ in (*rest.aliases, *slopes)}
+        known = [*((t, number[x]) for t, x in slopes), *((t, len(graded)) for t in over)]
+        measured = {term for term, _ in (*rest.aliases, *known)}
         active = {part.term for part in frame.parts if part.active}
         layout = Layout(
             terms=tuple(term.name for term in self._terms),
             enabled=tuple(enabled),
             active=tuple(t in active for t in range(len(self._terms))),
             measured=tuple(t in measured for t in range(len(self._terms))),
-            inputs=tuple(
-                tuple(sorted({frame.names[name] for name in term.inputs})) for term in self._terms
-            ),
-            allows_negative_infinity=infinities,
+            inputs=tuple(tuple(sorted({*inputs_of(t, frame.names)})) for t in self._terms),
+            allows_negative_infinity=usual,
             tensors={name: number[x] for name, x in frame.names.items() if x in number},
             distinct=len(frame.distinct),
             tapped=tuple((term, number[x]) for term, x in rest.aliases),
             tapped_sums=tuple(number[x] for x in rest.fanned),
-            known=tuple((term, number[x]) for term, x in slopes),
+            known=tuple(known),
             known_sums=tuple(number[x] for x in alone),
         )
         return _Plan(rest, alone, layout)
 
     def _tap(self, plan: _Plan) -> GradientTap | None:
-        if not plan.rest.fanned:
-            return None
-        return GradientTap(terms=len(self._terms) if self._conflict else 0)
+        terms = len(self._terms) if self._conflict else 0
+        return GradientTap(terms=terms) if plan.rest.fanned else None
 
     def _gram(self, fusion: Fusion | None, taken: tuple[int, ...]) -> Tensor | None:
         if fusion is None or fusion.solution.gram is None:
@@ -376,22 +383,15 @@ class Engine:
         return gram
 
 
-def _infinities(
-    terms: Sequence[Term], options: Mapping[str, Mapping[str, object]]
-) -> tuple[bool, ...]:
-    chosen = [(t.penalty, {**t.options, **options.get(t.name, {})}) for t in terms]
-    return tuple([penalties.accepts_negative_infinity(*one) for one in chosen])
-
-
 def _flat(ranges: Sequence[Extremes | None]) -> list[Scalar]:
     return [number for pair in ranges for number in pair or (0.0, 0.0)]
 
 
-def _known_norms(plan: _Plan, fusion: Fusion | None) -> list[Scalar]:
+def _known_norms(plan: _Plan, fusion: Fusion | None, own: Sequence[Scalar]) -> Sequence[Scalar]:
     if fusion is None:
-        return []
+        return own
     solution = fusion.solution
-    return [*solution.norms.values(), *(solution.total_norms[x] for x in plan.alone)]
+    return [*solution.norms.values(), *own, *(solution.total_norms[x] for x in plan.alone)]
 
 
 def _sum(totals: Sequence[Tensor], like: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from penaltyscope._scalar import Scalar, on_host, read
+from penaltyscope._scalar import Scalar, on_host, read, root
 
 LONGEST = 1 << 16
 """A float32 sum over more elements loses digits on the CPU (1e-3 at 64 M)."""
@@ -28,6 +28,16 @@ def norms(tensors: Sequence[Tensor]) -> list[Scalar]:
     if is_quick(tensors):
         return quick_norms(tensors)
     return _right(tensors, [math.sqrt(_square(x)) for x in tensors])
+
+
+def joint_norm(tensors: Sequence[Tensor]) -> Scalar:
+    """The norm of all elements of all tensors on one device together; there is at least one."""
+    if all(map(on_host, tensors)):
+        return root(sum(size * size for size in norms(tensors)))
+    # One launch for many tensors.
+    found = torch._foreach_norm([*tensors], dtype=widest(tensors[0]))  # noqa: SLF001
+    together: Tensor = torch.linalg.vector_norm(torch.stack(found))
+    return together
 
 
 def is_quick(tensors: Sequence[Tensor]) -> bool:

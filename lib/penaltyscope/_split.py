@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope._fan import TOGETHER, GradientTap, fan
+from penaltyscope._over_parameters import Measured
 from penaltyscope._weights import constant, weight_tensor
 from penaltyscope.term import Term
 
@@ -125,6 +126,7 @@ def evaluate(
     terms: Sequence[Term],
     pool: Sequence[Tensor],
     probe: Tensor | None,
+    known: Mapping[int, Measured],
     *,
     weights: Sequence[float | Tensor],
     options: Mapping[str, Mapping[str, object]],
@@ -136,6 +138,7 @@ def evaluate(
         terms: all of the pipeline's terms.
         pool: the aliases that ``fan_out`` made, and after them the distinct tensors.
         probe: from ``fan_out``, if there are aliases.
+        known: by term, those that were evaluated before.
         weights: all terms' weights at this step, numbers or 0-d tensors.
         options: for some terms' names, options that override the term's own in this call.
     """
@@ -144,7 +147,9 @@ def evaluate(
         term = terms[part.term]
         given = [pool[i] for i in arguments]
         chosen = {**term.options, **options.get(term.name, {})} if options else term.options
-        if part.in_graph:
+        if part.term in known:
+            value = known[part.term].value
+        elif part.in_graph:
             value = term.penalty(*given, **chosen)
         else:
             with torch.no_grad():

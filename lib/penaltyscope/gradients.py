@@ -40,11 +40,11 @@ class TermGradients:
 
     terms: tuple[str, ...]
     norms: Tensor
-    """``[T]``, unweighted, over all inputs together."""
+    """``[T]``, unweighted, over all inputs together, or over a term's own parameters."""
     norms_by_input: Mapping[str, Tensor]
     """For each floating-point input its part of ``norms``, ``[T]``."""
     total_norm: Tensor
-    """0-d, norm of the weighted sum of gradients."""
+    """0-d, norm of the weighted sum of gradients by the inputs."""
     shares: Tensor
     """``[T]``, each term's part of the sum of weighted norms."""
     conflict: Tensor
@@ -71,6 +71,7 @@ def term_gradients(
     values: Sequence[Tensor | None],
     weights: Tensor,
     inputs: Mapping[str, Tensor],
+    own: Mapping[int, Tensor],
 ) -> TermGradients:
     """Differentiates each value by all inputs.
 
@@ -79,6 +80,7 @@ def term_gradients(
         values: for each term its value, or None for one that has no gradient.
         weights: ``[T]``.
         inputs: leaves that require grad, by name; a tensor may stand under several names.
+        own: for some terms, 0-d, the norm of the gradient by what is no input.
     """
     leaves = list({id(x): x for x in inputs.values()}.values())
     gradients = [_gradients(value, leaves) for value in values]
@@ -99,6 +101,8 @@ def term_gradients(
         gram += matrix @ matrix.T
     position = {id(leaf): i for i, leaf in enumerate(leaves)}
     whole = together(norms, dim=0).to(norms.dtype)
+    for t, apart in own.items():
+        whole[t] = torch.hypot(whole[t], apart)
     signs = weights.sign()
     return TermGradients(
         terms=tuple(terms),

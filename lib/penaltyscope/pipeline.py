@@ -9,9 +9,10 @@ from typing import Any, Protocol, Self, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from penaltyscope import penalties
+from penaltyscope import _over_parameters, penalties
 from penaltyscope._audience import Audience
 from penaltyscope._engine import Engine
+from penaltyscope._over_parameters import is_over_parameters, pulls_on_inputs
 from penaltyscope._settings import Settings, recorded
 from penaltyscope._weights import weight_tensor
 from penaltyscope.gradients import TermGradients, term_gradients
@@ -230,6 +231,8 @@ class Pipeline(nn.Module):
     ) -> TermGradients:
         """Differentiates every term by every floating-point input, outside of training.
 
+        A term over parameters is differentiated by those of them that require grad instead.
+
         Takes what ``forward`` takes. Nothing is recorded and no step is counted; one backward
         pass per term makes it several times the price of the norms that training gives away.
         """
@@ -241,16 +244,20 @@ class Pipeline(nn.Module):
         weights = self._settled().at(self.step)
         values: list[Tensor | None] = []
         with torch.enable_grad():
-            for term in self.terms:
-                if not self._enabled[term.name] or not term.differentiable:
+            over = _over_parameters.evaluate(self.terms, self._over_parameters(), options or {})
+            for t, term in enumerate(self.terms):
+                if t in over:
+                    values.append(over[t].value.detach())
+                elif self._enabled[term.name] and pulls_on_inputs(term):
+                    chosen = {**term.options, **(options or {}).get(term.name, {})}
+                    values.append(term.penalty(*(given[name] for name in term.inputs), **chosen))
+                else:
                     values.append(None)
-                    continue
-                chosen = {**term.options, **(options or {}).get(term.name, {})}
-                values.append(term.penalty(*(given[name] for name in term.inputs), **chosen))
         like = next((v.detach() for v in values if v is not None), torch.zeros(()))
         named = {name: t for name, t in given.items() if t.is_floating_point()}
         scale = weight_tensor(weights, like).detach()
-        return term_gradients([term.name for term in self.terms], values, scale, named)
+        own = {t: torch.as_tensor(one.norm).to(like) for t, one in over.items()}
+        return term_gradients([term.name for term in self.terms], values, scale, named, own)
 
     def get_extra_state(self) -> dict[str, object]:
         """Step, enabled terms, weights that are numbers, and the state of schedules that have one.
@@ -324,6 +331,13 @@ class Pipeline(nn.Module):
         )
         loss = done.total if base is None else base + done.total
         return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)
+
+    def _over_parameters(self) -> list[int]:
+        return [
+            t
+            for t, term in enumerate(self.terms)
+            if self._enabled[term.name] and term.differentiable and is_over_parameters(term)
+        ]
 
     def _settled(self) -> Settings:
         if self._settings is None:

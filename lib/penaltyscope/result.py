@@ -43,7 +43,8 @@ class Layout:
     distinct: int
     """How many different tensors the inputs are."""
     known: tuple[tuple[int, int], ...]
-    """(term, tensor) of each gradient norm that is there after the forward pass."""
+    """(term, tensor) of each gradient norm that is there after the forward pass; the number after
+    those of the inputs stands for the parameters of all terms over parameters."""
     known_sums: tuple[int, ...]
     """The tensors whose whole gradient's norm is."""
     tapped: tuple[tuple[int, int], ...]
@@ -131,10 +132,12 @@ class Statistics:
     def gradient_norms(self) -> Tensor:
         """``[T, S]``, unweighted norm of each term's gradient by tensor; NaN if not measured.
 
-        As wide as they are known: the dtype of values may not hold their squares.
+        Where terms are over parameters, these are one more tensor, the last. As wide as they are
+        known: the dtype of values may not hold their squares.
         """
         layout, tap = self.layout, self.tap
-        shape = len(layout.terms), max(len(set(layout.tensors.values())), 1)
+        tensors = {tensor for _, tensor in (*layout.known, *layout.tapped)}
+        shape = len(layout.terms), 1 + max(tensors, default=0)
         row = self.row
         norms = torch.full(shape, torch.nan, dtype=row.dtype, device=row.device)
         tapped = None if tap is None else tap.row
@@ -153,7 +156,7 @@ class Statistics:
         return norms
 
     def total_gradient_norm(self) -> Tensor:
-        """0-d, norm of the gradient of the total over all tensors; NaN before the backward pass."""
+        """0-d, norm of the total's gradient over all inputs; NaN before the backward pass."""
         known = self._known()[1]
         if self.tap is None:
             parts = known
@@ -215,7 +218,8 @@ class PipelineResult:
     def gradient_norms(self) -> Tensor:
         """``[T]``, unweighted norm over all of a term's inputs that require grad.
 
-        NaN until the backward pass has run, and for a term that has no gradient or a weight of 0.
+        That of a term over parameters is over these. NaN until the backward pass has run, and for
+        a term that has no gradient or a weight of 0.
         """
         return together(self.statistics.gradient_norms(), dim=1).to(self.statistics.dtype)
 
@@ -227,7 +231,10 @@ class PipelineResult:
 
     @property
     def total_gradient_norm(self) -> Tensor:
-        """0-d, norm of the weighted gradient of ``total``; NaN until the backward pass has run."""
+        """0-d, norm of the weighted gradient of ``total`` by the inputs that require grad.
+
+        Terms over parameters have no part in it. NaN until the backward pass has run.
+        """
         return self.statistics.total_gradient_norm()
 
     @property
@@ -239,8 +246,8 @@ class PipelineResult:
     def gradient_conflict(self) -> Tensor:
         """``[T, T]``, cosines between the terms' weighted gradients: -1 where two pull apart.
 
-        NaN until the backward pass has run, for a term without a gradient, and everywhere unless
-        the pipeline was made with ``conflict=True``.
+        NaN until the backward pass has run, for a term without a gradient by the inputs, and
+        everywhere unless the pipeline was made with ``conflict=True``.
         """
         statistics, values = self.statistics, self.values
         gram = statistics.gram if statistics.tap is None else statistics.tap.gram

@@ -1,8 +1,8 @@
 """One pipeline through many steps with something else in each, held against the plain sum."""
 
 import random
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ WEIGHTS: tuple[Weight, ...] = 1.0, 0.0, -0.5, 1e-3, lambda step: float(step % 3)
 
 def terms(chance: random.Random) -> list[ps.Term]:
     """Some with a closed form, some whose closed form nobody can see, and one of the user's own."""
-    known: list[tuple[str, Callable[..., Tensor], tuple[str, ...], dict[str, object]]] = [
+    known: list[tuple[str, Any, tuple[str, ...], dict[str, object]]] = [
         ("l1", ps.l1, ("a",), {}),
         ("l2", ps.l2, ("a",), {"clip": 1.5}),
         ("size", ps.output_magnitude_penalty, ("b",), {}),

@@ -46,7 +46,7 @@ class _Total(torch.autograd.Function):
         saved: tuple[Tensor, ...] = ctx.saved_tensors
         inputs, gradients = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         found = (
-            _again(ctx.plain, ctx.tensors, inputs, upstream)
+            again(ctx.plain, ctx.tensors, inputs, upstream)
             if torch.is_grad_enabled()
             else _scaled(gradients, upstream, inputs)
         )
@@ -98,9 +98,17 @@ def _is_one(upstream: Tensor) -> bool:
         return False
 
 
-def _again(
+def again(
     plain: Plain, tensors: int, inputs: Sequence[Tensor], upstream: Tensor
 ) -> Sequence[Tensor | None]:
+    """Gradients that can be differentiated themselves.
+
+    Args:
+        plain: the total, of tensors and weights.
+        tensors: how many of the inputs are tensors; the others are weights.
+        inputs: tensors and weights.
+        upstream: what the gradients are multiplied with.
+    """
     # Aliases, because one input may be computed from another: the gradient must stop here.
     aliases = [x.view_as(x) for x in inputs]
     total = plain(aliases[:tensors], aliases[tensors:]).to(upstream.dtype)

@@ -98,21 +98,29 @@ def over_parameters(
 ) -> Callable[..., Tensor]:
     """A penalty that ignores its inputs and sums ``penalty`` over parameters of ``module``.
 
-    The parameters are chosen now, by ``selected_parameters``; options go on to ``penalty``.
+    The parameters are chosen now, by ``selected_parameters``; options go on to ``penalty``. The
+    gradient norm of a term with it is the one by these parameters.
     """
     chosen = selected_parameters(
         module, include=include, exclude=exclude, biases=biases, norms=norms
     )
-    return _OverParameters(penalty, tuple(chosen.values()))
+    return OverParameters(penalty, tuple(chosen.values()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _OverParameters:
+class OverParameters:
+    """What ``over_parameters`` makes."""
+
     penalty: Callable[..., Tensor]
     parameters: tuple[nn.Parameter, ...]
 
     def __call__(self, *_inputs: Tensor, **options: object) -> Tensor:
-        return torch.stack([self.penalty(p, **options) for p in self.parameters]).sum()
+        """The sum, whatever the inputs are."""
+        return self.of(self.parameters, **options)
+
+    def of(self, tensors: Sequence[Tensor], **options: object) -> Tensor:
+        """The same of tensors that stand for the parameters."""
+        return torch.stack([self.penalty(x, **options) for x in tensors]).sum()
 
 
 def _norm_parameters(module: nn.Module) -> set[int]:

@@ -91,6 +91,22 @@ def test_what_begins_to_learn_leaves_the_graph(x: Tensor) -> None:
     assert layer.weight.grad is not None
 
 
+def test_terms_over_parameters_are_measured_beside_the_graph(x: Tensor) -> None:
+    layer = nn.Linear(7, 1, dtype=torch.float64)
+    decay = ps.Term("decay", ps.over_parameters(ps.l2, layer), weight=0.5)
+    pipeline = ps.Pipeline([decay, ps.Term("l1", ps.l1)], compile=True)
+    x.requires_grad_()
+    for _ in range(3):
+        layer.zero_grad()
+        result = pipeline(x)
+        expected = torch.stack([2 * layer.weight.norm(), x.new_tensor(35**0.5)])
+        torch.testing.assert_close(result.gradient_norms, expected.detach())
+        result.loss.backward()
+        torch.testing.assert_close(layer.weight.grad, layer.weight.detach())
+    layer.requires_grad_(requires_grad=False)
+    assert pipeline(x).gradient_norms.isnan().tolist() == [True, False]
+
+
 def test_a_term_that_cannot_be_traced_is_evaluated_beside_the_graph(
     x: Tensor, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from penaltyscope import _scalar
-from penaltyscope._fused import _blocks, _function, _orthogonality, _walk
+from penaltyscope import _norm, _scalar
+from penaltyscope._fused import _blocks, _function, _groups, _orthogonality, _size, _walk
 
 
 @pytest.fixture(params=["at once", "in blocks", "on a device"])
@@ -12,8 +12,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "in blocks":
         monkeypatch.setattr(_blocks, "_ELEMENTS", 8)
         monkeypatch.setattr(_orthogonality, "_WIDE", 2)
+        monkeypatch.setattr(_size, "LONGEST", 2)
     if request.param == "on a device":
-        for module in (_scalar, _blocks, _function, _walk, _orthogonality):
+        modules = _scalar, _norm, _blocks, _function, _groups, _orthogonality, _size, _walk
+        for module in modules:
             monkeypatch.setattr(module, "on_host", lambda _: False)
     way: str = request.param
     return way
