@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from penaltyscope import _over_parameters, _split, penalties
+from penaltyscope import _over_parameters, _split
 from penaltyscope._compiled import Compiler
 from penaltyscope._evaluation import Evaluation
 from penaltyscope._fan import GradientTap
 from penaltyscope._fused import Call, Fuser, Fusion, may_have_form
+from penaltyscope._infinities import ordinary_infinities
 from penaltyscope._over_parameters import inputs_of, is_over_parameters, pulls_on_inputs
 from penaltyscope._scalar import (
     Extremes,
@@ -78,7 +79,9 @@ class Engine:
     ) -> None:
         self._terms = terms
         self._inputs = inputs
+        self.made_for = conflict, compiled
         self._conflict = conflict
+        self._ordinary = ordinary_infinities(terms, {})
         self._fuser = Fuser()
         self._compiler = Compiler() if compiled else None
         self._frames: dict[Hashable, _Frame] = {}
@@ -107,9 +110,8 @@ class Engine:
 
         Where weights and enabled are the same objects as before, they are taken to be the same.
         """
-        again = None
-        if self._compiler is not None and not options:
-            again = self._steady(tensors, base, weights, enabled)
+        steady = self._compiler is not None and not options
+        again = self._steady(tensors, base, weights, enabled) if steady else None
         return again or self._evaluate(tensors, base, weights, enabled, options)
 
     def _evaluate(
@@ -125,10 +127,11 @@ class Engine:
         fusion, taken, ranges = self._together(frame, own, weights, enabled, options)
         over = _over_parameters.evaluate(self._terms, frame.over, options)
         # A weight that is a tensor may be found to be 0: then its term is taken without a slope.
-        key = taken, () if fusion is None else tuple(fusion.solution.norms), tuple(over)
-        plan = frame.plans.get(key)
+        slopes = () if fusion is None else tuple(fusion.solution.norms)
+        usual = ordinary_infinities(self._terms, options) if options else self._ordinary
+        plan = frame.plans.get(key := (taken, slopes, tuple(over), usual))
         if plan is None:
-            plan = frame.plans[key] = self._plan(frame, taken, fusion, tuple(over), enabled)
+            plan = frame.plans[key] = self._plan(frame, taken, fusion, tuple(over), enabled, usual)
         tap = GradientTap(terms=len(self._terms) * self._conflict) if plan.rest.fanned else None
         pool, probe = own, None
         if tap is not None:
@@ -337,6 +340,7 @@ class Engine:
         fusion: Fusion | None,
         over: tuple[int, ...],
         enabled: Sequence[bool],
+        usual: tuple[bool, ...],
     ) -> _Plan:
         slopes: list[tuple[int, int]] = []
         if fusion is not None:
@@ -358,10 +362,7 @@ class Engine:
             active=tuple(t in active for t in range(len(self._terms))),
             measured=tuple(t in measured for t in range(len(self._terms))),
             inputs=tuple(tuple(sorted({*inputs_of(t, frame.names)})) for t in self._terms),
-            allows_negative_infinity=tuple(
-                penalties.accepts_negative_infinity(term.penalty, term.options)
-                for term in self._terms
-            ),
+            allows_negative_infinity=usual,
             tensors={name: number[x] for name, x in frame.names.items() if x in number},
             distinct=len(frame.distinct),
             tapped=tuple((term, number[x]) for term, x in rest.aliases),

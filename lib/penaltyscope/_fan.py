@@ -14,17 +14,21 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice, zip_longest
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from penaltyscope._norm import LONGEST, is_quick, norms, quick_norms
+from penaltyscope._norm import LONGEST, is_quick, norms, quick_norms, real_parts
 from penaltyscope._scalar import Scalar, packed, read_one, sum_dtype, unpacked
 from penaltyscope._weights import constant
 
 TOGETHER = -1
 """The user of a tensor that stands for all terms whose norms are known without this pass."""
+
+
+_is_batched: Final = torch._C._functorch.is_batchedtensor  # noqa: SLF001
+_is_batched_by_autograd: Final = torch._C._functorch.is_legacy_batchedtensor  # noqa: SLF001
 
 
 class GradientTap:
@@ -83,8 +87,9 @@ class _Branches:
 
     def _measure(self, place: int, gate: Tensor | None, gradient: Tensor) -> Tensor | None:
         passed = gradient if gate is None else torch.where(gate, gradient, 0.0)
-        with torch.no_grad():
-            self._norms[place] = norms([passed])[0]
+        if not _is_many(gradient):
+            with torch.no_grad():
+                self._norms[place] = norms([passed])[0]
         return None if gate is None else passed
 
 
@@ -121,7 +126,9 @@ class _Fan(torch.autograd.Function):
         measured: Sequence[_Item] = gradients
         if not quick:
             measured = _measured(users, groups, branches)
-        if scale is not None:  # else it is something else that is differentiated: this very pass
+        # Without a scale it is something else that is differentiated, this very pass; and many
+        # passes at once have no norms of their own.
+        if scale is not None and not _is_many(scale):
             with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
                 numbers = _numbers([*measured, *sums], scale, quick=quick)
                 tap.settle(numbers, _gram(users, groups, tap.terms) if tap.terms else None)
@@ -230,16 +237,21 @@ def _gram(
 ) -> Tensor | None:
     total: Tensor | None = None
     for own, group in zip(users, groups, strict=True):
-        by_term = {user: g for user, g in zip(own, group, strict=True) if g is not None}
+        by_term = {u: real_parts(g) for u, g in zip(own, group, strict=True) if g is not None}
         if not by_term:
             continue
         like = next(iter(by_term.values()))
         like = like.to(torch.promote_types(like.dtype, torch.float32))
         zero = torch.zeros_like(like)
-        rows = torch.stack([by_term.get(term, zero).to(like) for term in range(terms)]).flatten(1)
+        rows = torch.stack([by_term.get(term, zero).to(like).flatten() for term in range(terms)])
         product = rows @ rows.T
         total = product if total is None else total + product.to(total)
     return total
+
+
+def _is_many(gradient: Tensor) -> bool:
+    """Whether it is of many backward passes under vmap, as ``is_grads_batched`` makes them."""
+    return _is_batched(gradient) or _is_batched_by_autograd(gradient)
 
 
 def _passed(gradient: Tensor | None, gate: Tensor | None) -> Tensor | None:

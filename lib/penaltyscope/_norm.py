@@ -69,7 +69,14 @@ def norm(x: Tensor) -> Tensor:
 
 def precise(x: Tensor) -> Tensor:
     """One norm in the widest dtype of the device, 0-d."""
+    x = real_parts(x)
     result: Tensor = torch.linalg.vector_norm(x, dtype=widest(x))
+    return result
+
+
+def together(norms: Tensor, *, dim: int) -> Tensor:
+    """Norms of vectors that are parts of one, as its norm, in the widest dtype of the device."""
+    result: Tensor = torch.linalg.vector_norm(norms, dim=dim, dtype=widest(norms))
     return result
 
 
@@ -86,10 +93,16 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([torch.dot(left, right) for left, right in parts]).sum()
 
 
+def real_parts(x: Tensor) -> Tensor:
+    """A complex tensor as the real one that has the same norm."""
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+
+
 def _square(x: Tensor) -> float:
     """The sum of squares of a tensor on the host."""
     # NumPy's BLAS, which on some processors is much faster than torch's; in rows too short for it
     # to start threads for them, and whose float32 sums lose nothing.
+    x = real_parts(x)
     flat = (x if x.dtype in _SUMMED else x.float()).numpy(force=True).reshape(-1)
     whole = len(flat) - len(flat) % _ROW
     rows, rest = flat[:whole].reshape(-1, _ROW), flat[whole:]

@@ -7,6 +7,7 @@ are, so that a gradient that it has after all flows, but is not measured.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -157,7 +158,10 @@ def evaluate(
             _check(term.name, value)
         values.append(value)
     if probe is not None:
-        values.append(probe if probe.dtype == values[0].dtype else probe.to(values[0]))
+        # Not in a narrower dtype than their sum: a loss scale would be infinite there.
+        if probe.dtype != values[0].dtype:
+            probe = probe.to(reduce(torch.promote_types, [value.dtype for value in values]))
+        values.append(probe)
     stacked = torch.stack(values)
     return Evaluation(values=stacked, total=_total(plan, stacked, weights))
 
@@ -175,9 +179,9 @@ def _total(plan: Plan, values: Tensor, weights: Sequence[float | Tensor]) -> Ten
         if type(values) is Tensor and not torch.compiler.is_compiling():
             kept.weights, kept.scale = weights, scale
         return torch.dot(values, scale)
+    if learned:  # before the product, whose gradient by the weight is the value
+        values = torch.where(scale == 0, 0.0, values)
     contributions = values * scale
-    if learned:
-        contributions = torch.where(scale == 0, 0.0, contributions)
     if not plan.all_active:
         flags = [*[part.active for part in plan.parts], *[True] * probes]
         contributions = torch.where(constant(flags, torch.bool, values), contributions, 0.0)

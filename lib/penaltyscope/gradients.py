@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from penaltyscope._norm import norm
+from penaltyscope._norm import norm, together
 
 
 def gradient_norm(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -100,16 +100,16 @@ def term_gradients(
         )
         gram += matrix @ matrix.T
     position = {id(leaf): i for i, leaf in enumerate(leaves)}
-    together: Tensor = torch.linalg.vector_norm(norms, dim=0)
+    whole = together(norms, dim=0).to(norms.dtype)
     for t, apart in own.items():
-        together[t] = torch.hypot(together[t], apart)
+        whole[t] = torch.hypot(whole[t], apart)
     signs = weights.sign()
     return TermGradients(
         terms=tuple(terms),
-        norms=together,
+        norms=whole,
         norms_by_input={name: norms[position[id(x)]] for name, x in inputs.items()},
         total_norm=norm(torch.cat(totals)) if totals else weights.new_zeros(()),
-        shares=shares(weights, together),
+        shares=shares(weights, whole),
         conflict=cosines(gram) * signs[:, None] * signs[None, :],
     )
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from operator import index
 from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
@@ -195,11 +196,11 @@ class Pipeline(nn.Module):
                 ignored.
 
         Raises:
-            TypeError: an argument is not a tensor, or a penalty returned none.
+            TypeError: an argument is not a tensor, ``step`` no integer, or a penalty returned none.
             ValueError: an input is missing, or a shape does not fit.
         """
         if step is not None:
-            self.step = step
+            self.step = index(step)
         now = self.step
         recorded, audience = self.training, self._audience
         if recorded and audience.starts:
@@ -308,7 +309,8 @@ class Pipeline(nn.Module):
             self._known(name)
         settings = self._settings or self._settled()
         weights = settings.fixed or settings.at(self.step)
-        if self._engine is None:
+        made_for = self.conflict, self.compile_terms
+        if self._engine is None or self._engine.made_for != made_for:
             self._engine = Engine(
                 self.terms, self.inputs, conflict=self.conflict, compiled=self.compile_terms
             )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope._fan import GradientTap
+from penaltyscope._norm import together
 from penaltyscope._scalar import unpacked
 from penaltyscope._weights import constant, weight_tensor
 from penaltyscope.gradients import cosines, shares
@@ -131,7 +132,8 @@ class Statistics:
     def gradient_norms(self) -> Tensor:
         """``[T, S]``, unweighted norm of each term's gradient by tensor; NaN if not measured.
 
-        Where terms are over parameters, these are one more tensor, the last.
+        Where terms are over parameters, these are one more tensor, the last. As wide as they are
+        known: the dtype of values may not hold their squares.
         """
         layout, tap = self.layout, self.tap
         tensors = {tensor for _, tensor in (*layout.known, *layout.tapped)}
@@ -151,7 +153,7 @@ class Statistics:
             for norm, (term, tensor) in zip(tapped, layout.tapped, strict=False):
                 # Where a tensor is 0 there was no gradient: 0 / 0 is NaN, as it should be.
                 norms[term, tensor] = norm / (self.weights[term] * tapped[-1]).abs()
-        return norms.to(self.dtype)
+        return norms
 
     def total_gradient_norm(self) -> Tensor:
         """0-d, norm of the total's gradient over all inputs; NaN before the backward pass."""
@@ -164,8 +166,7 @@ class Statistics:
             parts = torch.cat((known, row[len(self.layout.tapped) : -1] / row[-1].abs()))
         if not len(parts):
             parts = known.new_full((1,), torch.nan)
-        norm: Tensor = torch.linalg.vector_norm(parts).to(self.dtype)
-        return norm
+        return together(parts, dim=0).to(self.dtype)
 
     def _known(self) -> tuple[Tensor, Tensor]:
         first = sum(self.layout.parts[:2])
@@ -220,13 +221,12 @@ class PipelineResult:
         That of a term over parameters is over these. NaN until the backward pass has run, and for
         a term that has no gradient or a weight of 0.
         """
-        norms: Tensor = torch.linalg.vector_norm(self.statistics.gradient_norms(), dim=1)
-        return norms
+        return together(self.statistics.gradient_norms(), dim=1).to(self.statistics.dtype)
 
     @property
     def gradient_norms_by_input(self) -> Mapping[str, Tensor]:
         """For each input that requires grad the part of ``gradient_norms`` that is its own."""
-        norms = self.statistics.gradient_norms()
+        norms = self.statistics.gradient_norms().to(self.statistics.dtype)
         return {name: norms[:, i] for name, i in self.statistics.layout.tensors.items()}
 
     @property

@@ -40,7 +40,7 @@ class Term:
     inputs: tuple[str, ...] = (SINGLE_INPUT,)
     """Names of the pipeline's inputs, in the order in which the penalty takes them; or none."""
     options: Mapping[str, object] = field(default_factory=dict)
-    """Keyword arguments of the penalty."""
+    """Keyword arguments of the penalty, as they are now; ``options=`` of a call override them."""
     enabled: bool = True
     differentiable: bool = True
     """Whether the term is part of the gradient norms; a count or an argmax is not."""
@@ -58,6 +58,8 @@ class Term:
         for name in self.inputs:
             check_name(f"inputs of term {self.name!r}", name, RESERVED_INPUTS)
         check_weight(self.name, self.weight)
+        # Engines prepare for them: not all would hear of a later change.
+        object.__setattr__(self, "options", dict(self.options))
 
 
 def check_name(argument: str, name: object, reserved: frozenset[str]) -> None:

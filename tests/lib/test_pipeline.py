@@ -12,6 +12,10 @@ from penaltyscope.result import PipelineResult
 from tests.lib.pipelines import squares, two_terms
 
 
+def scaled(x: Tensor, *, scale: float) -> Tensor:
+    return squares(x) * scale
+
+
 def test_a_schedule_sees_the_step_and_the_step_counts_calls(x: Tensor) -> None:
     pipeline = ps.Pipeline([ps.Term("squares", squares, weight=lambda step: 10.0 * step)])
     assert [pipeline(x).weights.item() for _ in range(3)] == [0, 10, 20]
@@ -65,6 +69,34 @@ def test_options_can_be_overridden_in_one_call(x: Tensor) -> None:
     torch.testing.assert_close(result.total, 2 * x.clamp(-0.5, 0.5).square().sum())
     # The norm is that of the function that was evaluated, with the call's options.
     torch.testing.assert_close(result.gradient_norms[0], x.grad.norm())  # type: ignore[union-attr]
+
+
+def test_options_are_those_that_a_term_was_made_with(x: Tensor) -> None:
+    options = {"scale": 2.0}
+    terms = [ps.Term("closed", ps.l2, options=options), ps.Term("own", scaled, options=options)]
+    pipeline = ps.Pipeline(terms)
+    first = pipeline(x)
+    options["scale"] = 3.0
+    torch.testing.assert_close(pipeline(x).values, first.values)
+
+
+def test_conflicts_can_be_asked_for_later(x: Tensor) -> None:
+    pipeline = two_terms()
+    x.requires_grad_()
+    pipeline(x)
+    pipeline.conflict = True
+    result = pipeline(x)
+    result.loss.backward()
+    assert result.gradient_conflict.isfinite().all()
+
+
+def test_a_step_is_an_integer_of_any_kind(x: Tensor) -> None:
+    pipeline = two_terms()
+    pipeline(x, step=torch.tensor(7))
+    with pytest.raises(TypeError, match="integer"):
+        pipeline(x, step=1.5)
+    pipeline(x)
+    assert pipeline.get_extra_state()["step"] == 9
 
 
 def test_the_state_survives_a_checkpoint(x: Tensor) -> None:

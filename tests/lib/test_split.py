@@ -1,5 +1,8 @@
 """What the split engine computes, held against plain autograd."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -304,6 +307,16 @@ def test_a_tensor_weight_of_zero_cannot_poison(x: Tensor) -> None:
     assert result.gradient_norms.isnan().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("bad", [poison, ps.l2], ids=["own", "closed"])
+def test_a_weight_of_zero_learns_nothing_from_an_infinite_value(
+    bad: Callable[[Tensor], Tensor],
+) -> None:
+    x = torch.full((3,), math.inf, requires_grad=True)
+    zero = torch.zeros((), requires_grad=True)
+    ps.Pipeline([ps.Term("bad", bad, weight=zero)])(x).loss.backward()
+    assert zero.grad == 0
+
+
 def test_conflict_is_the_cosine_of_weighted_gradients(x: Tensor) -> None:
     x.requires_grad_()
     terms = [
@@ -322,6 +335,69 @@ def test_conflict_is_the_cosine_of_weighted_gradients(x: Tensor) -> None:
     torch.testing.assert_close(result.gradient_conflict[0, 1], cosine)
     torch.testing.assert_close(result.gradient_conflict[0, 0], torch.ones_like(cosine))
     assert result.gradient_conflict[2].isnan().all()
+
+
+def test_numbers_without_dimensions_have_conflicts_too() -> None:
+    x = torch.tensor(2.0, requires_grad=True)
+    terms = [ps.Term("a", squares), ps.Term("b", cubes, weight=-1.0)]
+    result = ps.Pipeline(terms, conflict=True)(x)
+    result.loss.backward()
+    assert result.gradient_conflict.tolist() == [[1, -1], [-1, 1]]
+
+
+@pytest.mark.parametrize("penalty", [squares, ps.l2], ids=["own", "closed"])
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_a_norm_is_right_wherever_its_dtype_holds_it(
+    penalty: Callable[[Tensor], Tensor], size: float
+) -> None:
+    terms = [ps.Term(name, penalty, inputs=(name,)) for name in "ab"]
+    pipeline = ps.Pipeline(terms)
+    a, b = (torch.full((4,), factor * size, requires_grad=True) for factor in (1.0, 2.0))
+    result = pipeline(a=a, b=b)
+    result.total.backward()
+    expected = torch.tensor([4.0, 8.0]) * size  # squared, neither fits
+    torch.testing.assert_close(result.gradient_norms, expected, atol=0, rtol=1e-6)
+    measured = pipeline.gradient_norms(a=a, b=b)
+    torch.testing.assert_close(measured.norms, expected, atol=0, rtol=1e-6)
+
+
+def test_a_loss_scale_does_not_drown_the_norms_of_values_in_several_precisions() -> None:
+    narrow = torch.ones(4, dtype=torch.float16, requires_grad=True)
+    wide = torch.ones(4, requires_grad=True)
+    terms = [
+        ps.Term("narrow", torch.sum, inputs=("narrow",), weight=0.01),
+        ps.Term("wide", torch.sum, inputs=("wide",)),
+    ]
+    result = ps.Pipeline(terms)(narrow=narrow, wide=wide)
+    (result.loss * 65536).backward()  # which is infinite in float16
+    torch.testing.assert_close(result.gradient_norms, torch.full((2,), 2.0), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("length", [7, 70_000], ids=["short", "long"])
+def test_many_backward_passes_at_once_give_gradients_and_no_norms(length: int) -> None:
+    x = torch.randn(length, dtype=torch.float64, requires_grad=True)
+    result = two_terms()(x)
+    scales = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    (found,) = torch.autograd.grad(result.loss, x, scales, is_grads_batched=True)
+    plain = x.detach() - 6 * x.detach().square()
+    torch.testing.assert_close(found, scales[:, None] * plain)
+    assert result.gradient_norms.isnan().all()
+
+
+@pytest.mark.parametrize("length", [7, 70_000], ids=["short", "long"])
+def test_complex_gradients_are_measured_with_both_parts(length: int) -> None:
+    z = torch.randn(length, dtype=torch.complex64, requires_grad=True)
+    terms = [
+        ps.Term("size", lambda z: (z * z.conj()).real.sum()),
+        ps.Term("part", lambda z: 2 * z.imag.sum(), weight=0.5),
+    ]
+    result = ps.Pipeline(terms, conflict=True)(z)
+    result.loss.backward()
+    size = 2 * torch.linalg.vector_norm(z.detach().to(torch.complex128)).float()
+    expected = torch.stack([size, torch.tensor(2 * length**0.5)])
+    torch.testing.assert_close(result.gradient_norms, expected)
+    cosine = z.detach().imag.sum() * 2 / size / length**0.5
+    torch.testing.assert_close(result.gradient_conflict[0, 1], cosine, rtol=1e-4, atol=1e-6)
 
 
 def test_gradient_norms_outside_of_training_measure_every_term(x: Tensor) -> None:

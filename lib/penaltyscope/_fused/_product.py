@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from penaltyscope._norm import dot, precise, widest
-from penaltyscope._scalar import Scalar
+from penaltyscope._scalar import Scalar, wide
 
 Sums: TypeAlias = int
 """How sums are made: bits."""
@@ -52,6 +52,8 @@ def start(total: Tensor, slope: Tensor, coefficient: Scalar | Gated) -> Tensor:
     """Writes ``coefficient * slope`` to ``total``."""
     if isinstance(coefficient, Tensor | Gated):
         return total.copy_(_product(slope, coefficient))
+    if abs(coefficient) > _LARGEST:
+        return total.copy_(wide(slope) * coefficient)
     return torch.mul(slope, coefficient, out=total)
 
 
@@ -59,8 +61,8 @@ def accumulate(total: Tensor, slope: Tensor, coefficient: Scalar | Gated) -> Ten
     """Adds ``coefficient * slope`` to ``total``."""
     if isinstance(coefficient, Tensor | Gated):
         return total.add_(_product(slope, coefficient))
-    if abs(coefficient) > _LARGEST:  # alpha must fit; a product overflows
-        return total.add_(slope * coefficient)
+    if abs(coefficient) > _LARGEST:  # alpha must fit, and the product of a tiny slope may
+        return total.add_(wide(slope) * coefficient)
     return total.add_(slope, alpha=coefficient)
 
 

@@ -196,3 +196,14 @@ def test_a_long_float32_sum_keeps_its_digits(number: float) -> None:
     norms = torch.tensor([2 * exact * 2**11, 2**11, 2 * exact / 2**11], dtype=torch.float64)
     # Inner products are a little less exact than sums.
     near(got.norms[0] / norms, torch.ones(3), 2e-5)
+
+
+def test_a_tiny_vector_has_the_gradient_of_its_direction() -> None:
+    x = torch.full((4,), 1e-40, requires_grad=True)
+    calls = [
+        Call(penalties.output_magnitude_penalty, (0,), {}),
+        Call(penalties.output_magnitude_penalty, (0,), {"reduction": "sum"}),
+    ]
+    (gradient,) = torch.autograd.grad(fused(calls, [x], [1.0, 1.0]).total([x]), x)
+    # 2(m - 1)/(m n) exceeds float32, its product with x does not.
+    near(gradient, torch.full((4,), -0.5 - 1.0), 1e-4)

@@ -133,6 +133,20 @@ def test_a_log_probability_of_minus_infinity_is_no_finding(
     assert attribute(stop, names.TERM_FLAGS) == (0, TermFlag.INPUT_INF)
 
 
+def test_options_of_one_call_tell_what_is_a_log_probability(
+    exporter: InMemoryLogRecordExporter,
+) -> None:
+    x = torch.tensor([[0.0, -float("inf")]])
+    watched = ps.Pipeline([ps.Term("same", ps.consistency, inputs=("x", "y"))])
+    with ps.watch(watched, exporter=exporter):
+        watched(x=x, y=x.clone(), options={"same": {"metric": "kl"}})
+        watched(x=x, y=x.clone())
+    stops = of(exporter, names.PIPELINE_STOP)
+    flags = [attribute(stop, names.TERM_FLAGS) for stop in stops]
+    assert TermFlag.INPUT_INF & flags[1][0]  # type: ignore[index]
+    assert flags[0] is None or not TermFlag.INPUT_INF & flags[0][0]  # type: ignore[index]
+
+
 def test_an_exception_in_a_penalty_is_reported_under_its_own_number(
     exporter: InMemoryLogRecordExporter,
 ) -> None:
