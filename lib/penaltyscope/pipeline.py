@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from operator import index
 from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
@@ -22,6 +21,7 @@ from penaltyscope.term import (
     Term,
     Weight,
     check_name,
+    check_step,
     check_weight,
 )
 
@@ -200,7 +200,7 @@ class Pipeline(nn.Module):
             ValueError: an input is missing, or a shape does not fit.
         """
         if step is not None:
-            self.step = index(step)
+            self.step = check_step(step)
         now = self.step
         recorded, audience = self.training, self._audience
         if recorded and audience.starts:

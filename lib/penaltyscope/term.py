@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from operator import index
 
 from torch import Tensor
 
@@ -98,3 +99,11 @@ def check_number(name: str, weight: object) -> float:
     if not math.isfinite(weight):
         raise ValueError(f"weight of term {name!r} must be finite, got {weight}.")
     return float(weight)
+
+
+def check_step(step: object) -> int:
+    """Returns the step as an int; raises unless it is an integer of some kind."""
+    try:
+        return index(step)  # type: ignore[arg-type]  # which is what is asked
+    except TypeError:
+        raise TypeError(f"step must be an integer, got {step!r}.") from None
