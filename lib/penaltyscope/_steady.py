@@ -84,10 +84,6 @@ class Steady:
         self._settings = _Settings(None, None, None)
         self._known: dict[Hashable, _Known] = {}
 
-    def __reduce__(self) -> tuple[type["Steady"], tuple[()]]:
-        # Graphs cannot be copied; a copy finds out for itself.
-        return Steady, ()
-
     def __call__(
         self,
         tensors: Sequence[Tensor],

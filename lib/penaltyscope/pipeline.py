@@ -289,6 +289,10 @@ class Pipeline(nn.Module):
             if name in state["schedules"] and isinstance(weight, _Stateful):
                 weight.load_state_dict(state["schedules"][name])
 
+    def __getstate__(self) -> dict[str, object]:
+        """What a copy takes along: not what was prepared, such as graphs; it makes its own."""
+        return {**self.__dict__, "_engine": None, "_settings": None}
+
     def extra_repr(self) -> str:
         """The name and the terms, for ``repr``."""
         weights = ", ".join(f"{name}: {weight}" for name, weight in self._weights.items())

@@ -180,6 +180,16 @@ def test_a_pipeline_can_be_copied_and_pickled_after_use() -> None:
     torch.testing.assert_close(torch.load(file, weights_only=False)(**given).values, want)
 
 
+def test_a_pipeline_can_be_copied_after_a_weight_that_was_computed() -> None:
+    given, weight = inputs(), torch.ones((), requires_grad=True)
+    pipeline = ps.Pipeline(OWN)
+    pipeline.set_weight("squares", weight * 2)
+    pipeline(**given)
+    pipeline.set_weight("squares", 2.0)
+    values = copy.deepcopy(pipeline)(**given).values
+    assert values.tolist() == pipeline(**given).values.tolist()
+
+
 def test_second_derivatives_pass_through_closed_forms_and_the_users_own() -> None:
     given = inputs()
     x = given["student"]

@@ -92,10 +92,6 @@ class Compiler:
         """The graph of the last evaluation, if that took one, which had neither masks nor calls
         without a closed form."""
 
-    def __reduce__(self) -> tuple[type["Compiler"], tuple[Backend]]:
-        # Graphs cannot be copied; a copy makes its own.
-        return Compiler, (self._backend,)
-
     def __call__(
         self,
         calls: Sequence[Call],

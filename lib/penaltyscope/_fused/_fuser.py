@@ -61,10 +61,6 @@ class Fuser:
         self._plans: dict[tuple[Request, ...], dict[Hashable, list[Plan]]] = {}
         self._asked: _Asked | None = None
 
-    def __reduce__(self) -> tuple[type["Fuser"], tuple[()]]:
-        # Plans hold functions made of their own source; a copy makes its own.
-        return Fuser, ()
-
     def __call__(
         self,
         calls: Sequence[Call],
