@@ -244,7 +244,9 @@ class Pipeline(nn.Module):
         weights = self._settled().at(self.step)
         values: list[Tensor | None] = []
         with torch.enable_grad():
-            over = _over_parameters.evaluate(self.terms, self._over_parameters(), options or {})
+            over = _over_parameters.evaluate(
+                self.terms, self._measured_over_parameters(), options or {}
+            )
             for t, term in enumerate(self.terms):
                 if t in over:
                     values.append(over[t].value.detach())
@@ -336,7 +338,7 @@ class Pipeline(nn.Module):
         loss = done.total if base is None else base + done.total
         return PipelineResult(total=done.total, base=base, loss=loss, statistics=statistics)
 
-    def _over_parameters(self) -> list[int]:
+    def _measured_over_parameters(self) -> list[int]:
         return [
             t
             for t, term in enumerate(self.terms)

@@ -16,20 +16,7 @@ from penaltyscope.telemetry._columns import steps_of
 from penaltyscope.telemetry._digits import MOST_ROWS
 from penaltyscope.telemetry._rows import Row, cells_at_hand, stretch
 from penaltyscope_events import COLUMNS, PlainSteps
-
-TERMS = ps.Term("size", ps.l2, weight=0.3), ps.Term("sum", ps.l1, weight=7)
-
-
-def rows(
-    count: int, *, weight: float = 0.3, with_base: bool = True, dtype: torch.dtype = torch.float32
-) -> list[Row]:
-    pipeline = ps.Pipeline((replace(TERMS[0], weight=weight), TERMS[1]), name=f"of {weight}")
-    found: list[Row] = []
-    for seq in range(count):
-        x = torch.randn(5, dtype=dtype, requires_grad=True)
-        result = pipeline(x, base=x.mean() if with_base else None)
-        found.append((pipeline, seq, result.statistics, None, None))
-    return found
+from tests.lib.telemetry.evaluations import TERMS, rows
 
 
 def same_as_step_by_step(found: list[Row]) -> None:

@@ -7,25 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-import penaltyscope as ps
 from penaltyscope.telemetry._alike import steps_alike
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._columns import steps_of
 from penaltyscope.telemetry._rows import Row, cells_at_hand, stretch
 from penaltyscope_events import COLUMNS, PlainSteps, TermFlag
-
-TERMS = ps.Term("size", ps.l2, weight=0.3), ps.Term("sum", ps.l1, weight=7)
-
-
-def rows(count: int, *, with_base: bool = True, dtype: torch.dtype = torch.float32) -> list[Row]:
-    torch.manual_seed(0)
-    pipeline = ps.Pipeline(TERMS)
-    found: list[Row] = []
-    for seq in range(count):
-        x = torch.randn(5, dtype=dtype, requires_grad=True)
-        result = pipeline(x, base=x.mean() if with_base else None)
-        found.append((pipeline, seq, result.statistics, None, None))
-    return found
+from tests.lib.telemetry.evaluations import rows
 
 
 def made(found: Sequence[Row]) -> Steps:
