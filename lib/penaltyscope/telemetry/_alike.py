@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from penaltyscope.result import Layout
 from penaltyscope.telemetry._channel import Steps
 from penaltyscope.telemetry._columns import is_ordinary, plan_of
-from penaltyscope.telemetry._digits import MOST_ROWS, repeated
+from penaltyscope.telemetry._digits import MOST_ROWS, Patterns, repeated, round_off
 from penaltyscope.telemetry._rows import Row
 from penaltyscope.telemetry._spanned import trace_of
 from penaltyscope.telemetry._transfer import Numbers
@@ -45,10 +45,8 @@ def steps_alike(rows: Sequence[Row], incarnation: str) -> Steps | None:
     # Side by side, so that all are taken over and rounded at once.
     sheet = cells.take(make.order, axis=1)
     sheet *= make.factors[:count]
-    if make.half is not None and make.kept is not None:
-        pattern = sheet.view(np.int64)
-        pattern += make.half[:count]
-        pattern &= make.kept[:count]
+    if make.patterns is not None:
+        round_off(sheet, make.patterns, ordinary=True)
     step = cells.view(np.int64)[:, 0]
     each = step.tolist()
     one_by_one = range(each[0], each[0] + count)
@@ -95,9 +93,8 @@ class _Making(NamedTuple):
     """For each column the cell that it begins with."""
     factors: Numbers
     """Make contributions of values, and leave all else, times too, as it is."""
-    half: NDArray[np.int64] | None
-    """To round by, as ``Patterns`` has them; None where all digits count."""
-    kept: NDArray[np.int64] | None
+    patterns: Patterns | None
+    """To round by; None where all digits count."""
 
 
 @lru_cache(maxsize=64)
@@ -110,5 +107,4 @@ def _making(
         return None
     ones = (1.0,) * len(weights)
     factors = repeated(np.array((*(1.0,) * 6, *ones, *weights, *ones)))
-    half, kept = plan.patterns or (None, None)
-    return _Making(plan.order, factors, half, kept)
+    return _Making(plan.order, factors, plan.patterns)

@@ -32,11 +32,11 @@ def patterns(bits: Sequence[int]) -> Patterns:
 
 
 def repeated(row: NDArray[Number]) -> NDArray[Number]:
-    """``[R, C]``, a row as often as ``of_size`` may ask for it."""
+    """``[R, C]``, a row as often as it may be asked for."""
     return np.tile(row, (MOST_ROWS, 1))
 
 
-def of_size(rows: NDArray[Number], count: int) -> NDArray[Number]:
+def _of_size(rows: NDArray[Number], count: int) -> NDArray[Number]:
     """``[N, C]``, or what NumPy repeats as often.
 
     It repeats by a way of its own, whose code has to be fetched after a second of training.
@@ -52,7 +52,7 @@ def round_off(numbers: NDArray[np.float64], patterns: Patterns, *, ordinary: boo
         patterns: which digits are kept.
         ordinary: that all are finite, and none so large that rounding could make it infinite.
     """
-    half, kept = of_size(patterns[0], len(numbers)), of_size(patterns[1], len(numbers))
+    half, kept = _of_size(patterns[0], len(numbers)), _of_size(patterns[1], len(numbers))
     before = None if ordinary else numbers.copy()
     pattern = numbers.view(np.int64)
     pattern += half
